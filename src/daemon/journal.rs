@@ -100,6 +100,7 @@ struct Told {
     in_use: Option<usize>,
     disagreement: bool,
     slow: bool,
+    asked: bool,
     learned_lag: Option<Duration>,
     /// Why the control law does not believe it.
     disbelieved: Option<MeterStatus>,
@@ -319,6 +320,14 @@ impl Told {
             );
         }
         self.slow = slow.is_some();
+        if let Some(time) = now.asked.filter(|_| !self.asked) {
+            info!(
+                meter = name,
+                "has shown the same value for {:.0} s: the miners are put a little lower to see whether it lives",
+                time.as_secs_f64()
+            );
+        }
+        self.asked = now.asked.is_some();
         if let Some(lag) = now.learned_lag.filter(|lag| self.learned_lag != Some(*lag)) {
             let seconds = lag.as_secs_f64();
             if meter.learn_lag && seconds < 0.05 {

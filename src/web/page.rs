@@ -137,6 +137,12 @@ fn remarks(meter: &Meter) -> String {
         }
         _ => {}
     }
+    if let Some(seconds) = meter.asked_seconds {
+        let _ = write!(
+            words,
+            ", the same value for {seconds:.0} s: the miners are put lower to see whether it lives"
+        );
+    }
     if let Some(charge) = meter.readings.get("state_of_charge") {
         let _ = write!(words, ", charged {charge:.0} %");
     }

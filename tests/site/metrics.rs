@@ -195,7 +195,15 @@ fn a_source_with_a_connection_tells_what_came_what_was_sent_and_where_too_much_i
 }
 
 fn outcome(input: MeterInput, lost: f64) -> MeterDecision {
-    MeterDecision { input, lost, lag: Duration::ZERO, learned_lag: None, in_use: None, disagreement: None }
+    MeterDecision {
+        input,
+        lost,
+        lag: Duration::ZERO,
+        learned_lag: None,
+        in_use: None,
+        disagreement: None,
+        asked: None,
+    }
 }
 
 #[test]

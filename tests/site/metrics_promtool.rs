@@ -46,6 +46,7 @@ fn promtool_finds_nothing_to_say_about_the_metrics() {
             learned_lag: Some(metrics_sample::SECOND),
             in_use: Some(0),
             disagreement: Some(false),
+            asked: None,
         };
         decision.meters = snapshot.meters.iter().map(outcome).collect();
     });

@@ -86,6 +86,7 @@ fn outcome(input: MeterInput, in_use: Option<usize>) -> MeterDecision {
         learned_lag: Some(Duration::from_secs(2)),
         in_use,
         disagreement: in_use.map(|_| true),
+        asked: None,
     }
 }
 

@@ -327,6 +327,7 @@ fn a_lost_meter_is_told_with_the_value_that_holds_instead() {
                     learned_lag: Some(SECOND),
                     in_use: None,
                     disagreement: None,
+                    asked: None,
                 })
                 .collect();
             decision.circuits[0].limits.push(LimitValue {

@@ -199,6 +199,7 @@ fn frame(config: &Config, at: Moment, now: Flow, counters: Counters, deaf: [bool
         learned_lag: None,
         in_use: None,
         disagreement: None,
+        asked: None,
     };
     let decision = Decision {
         at,

@@ -105,6 +105,10 @@ pub struct MeterDecision {
     pub in_use: Option<usize>,
     /// Whether redundant parts disagree, so that the worse value counts; `None` for what has none.
     pub disagreement: Option<bool>,
+    /// For how long it has shown the same value, while its miners are put a little lower to see whether it lives. Left out
+    /// where they are not, so that earlier records have the hash that they had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Duration>,
 }
 
 /// A circuit in this cycle.

@@ -149,7 +149,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                 limits: Vec::new(),
                 exceeded: false,
                 apart: metered.map_or(Duration::ZERO, |(_, seen)| seen.period),
-                shows: memory.shows,
+                shows: memory.pulse.shows(),
                 unproven: metered.map_or(f64::INFINITY, |_| {
                     let scale = terms.scale.get(index).copied().unwrap_or(1.0);
                     memory.unproven(nameplate, scale, terms.largest.get(index).copied().unwrap_or(0.0))
@@ -163,6 +163,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
     apply_interlocks(site, terms.asleep, meters, &mut result);
     apply_stops(site, terms, meters, &mut result);
     apply_lost_meters(terms, meters, &mut result);
+    ask(terms, memories, meters, &mut result);
     result
 }
 
@@ -468,5 +469,20 @@ fn apply_lost_meters(terms: &Terms<'_>, meters: Meters<'_>, result: &mut [Headro
         let safety = slot.safety.is_finite();
         let setter = Setter { listed: source, binding: slot.binding, patient: false, safety };
         slot.tighten(headroom, headroom, headroom, setter);
+    }
+}
+
+/// Where a meter has stood still for longer than it does, its miners are put a little lower to see whether it lives.
+fn ask(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>, result: &mut [Headroom]) {
+    let each = terms.site.circuits.iter().zip(memories).zip(terms.scale).zip(result);
+    for (((circuit, memory), scale), slot) in each {
+        let fresh = meters.of(terms.site, circuit).is_some_and(|(_, seen)| seen.fresh());
+        let Some(question) = memory.pulse.question(meters.now).filter(|_| fresh) else { continue };
+        let most = question.most * scale;
+        slot.headroom = slot.headroom.min(most);
+        slot.raise = slot.raise.min(most);
+        if question.by_sleep {
+            slot.firm = slot.firm.min(most);
+        }
     }
 }

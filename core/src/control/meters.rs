@@ -13,6 +13,11 @@ use crate::control::snapshot::MeterStatus;
 use crate::control::tree::Tree;
 use crate::moment::Moment;
 
+mod pulse;
+
+pub use pulse::Pulse;
+use pulse::{SHOWN, SLOWEST};
+
 /// How far a dedicated meter may lie from the miners' own readings before it is no longer believed to be a matter
 /// of calibration.
 const GAIN_RANGE: (f64, f64) = (0.6, 1.6);
@@ -43,10 +48,6 @@ const MODEL_DOUBT: f64 = 0.5;
 const SWINGS: Duration = Duration::from_secs(5);
 /// What a dedicated meter shows beyond its miners counts beyond this many times its noise.
 const BEYOND_NOISE: f64 = 3.0;
-/// A meter must have shown a movement of the miners of this share of their nameplates, and of its own value.
-const SHOWN: (f64, f64) = (0.015, 0.000_5);
-/// A meter of which nobody knows how often it has a new value has one within this.
-const SLOWEST: Duration = Duration::from_secs(75);
 
 /// A fleet that draws less than this part of its nameplates may import as much as one that draws so much.
 pub const LEAST_DRAWN: f64 = 0.25;
@@ -194,13 +195,9 @@ pub struct CircuitMemory {
     calibration: (f64, f64, f64),
     /// When the newest of its samples was last read again.
     repeated_at: Option<Moment>,
-    /// The value that the meter has shown without change, and since when.
-    same: Option<(f64, Moment)>,
-    /// It did not show a movement of the miners that it must have shown, and has the same value still.
-    frozen: bool,
+    /// Whether its meter lives.
+    pub pulse: Pulse,
     direction: Direction,
-    /// It has shown what the miners did, as far as that can be told; until it has, nothing is raised on its word.
-    pub shows: bool,
 }
 
 impl Default for CircuitMemory {
@@ -220,10 +217,8 @@ impl Default for CircuitMemory {
             gain: 1.0,
             calibration: (0.0, 0.0, 0.0),
             repeated_at: None,
-            same: None,
-            frozen: false,
+            pulse: Pulse::default(),
             direction: Direction::default(),
-            shows: true,
         }
     }
 }
@@ -333,6 +328,8 @@ pub struct Terms<'t> {
     pub poll: Duration,
     /// From a decision until the miners have begun to follow a shed.
     pub response: Duration,
+    /// Whether the miners may be moved to see whether a meter lives.
+    pub asks: bool,
 }
 
 /// Feeds the newest samples and estimates into the memories.
@@ -350,7 +347,10 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
             continue;
         };
         let nameplate = terms.nameplates.get(index).copied().unwrap_or(0.0);
-        watch(memory, &seen, meters.now, nameplate, terms.poll + Duration::from_secs(2));
+        // Where there is no limit nothing is at stake.
+        let asks = terms.asks && terms.site.limits.iter().any(|limit| limit.circuit.0 == index);
+        let delay = terms.poll + Duration::from_secs(2);
+        pulse::watch(memory, &seen, meters.now, nameplate, delay, asks);
         let (Some(low), Some(high)) = (seen.low, seen.high) else { continue };
         if memory.sample_at == Some(high.at) {
             continue;
@@ -389,51 +389,11 @@ pub fn remember(terms: &Terms<'_>, memories: &mut [CircuitMemory], meters: Meter
     }
 }
 
-/// Looks whether a meter lives. It does as long as its values differ.
-fn watch(memory: &mut CircuitMemory, seen: &Seen, now: Moment, nameplate: f64, delay: Duration) {
-    let Some(reading) = seen.input.power else { return };
-    if seen.one_sided() {
-        // What stands at its end cannot show what the miners do.
-        (memory.same, memory.frozen, memory.shows) = (None, false, true);
-        return;
-    }
-    let value = reading.value.get();
-    match memory.same {
-        Some((same, _)) if same.total_cmp(&value).is_eq() => {}
-        _ => {
-            memory.same = Some((value, reading.at));
-            memory.frozen = false;
-        }
-    }
-    let Some((_, since)) = memory.same else { return };
-    let least = (nameplate * SHOWN.0).max(value.abs() * SHOWN.1);
-    let doubt = memory.lag.doubt(Against::Estimate).widened(MODEL_DOUBT);
-    let renewed = seen.input.refresh.map_or(seen.period, |refresh| refresh * 2);
-    let moved = |lag: f64| {
-        let last = shifted(now, lag).earlier(renewed);
-        // What the miners said shortly after may be what they had done before, or be over before the device had a new
-        // value; only what has moved for good must have been shown.
-        // It may have stood still for longer than anybody remembers, or since before the beginning.
-        let begun = memory.told.oldest().map_or(now, |(oldest, _)| oldest.max(shifted(since, lag)));
-        let settled = begun + delay + renewed;
-        let before = memory.told.range(begun, settled).filter(|_| settled < last);
-        let after = memory.told.range(last.earlier(renewed).max(settled), last.max(settled));
-        before
-            .zip(after)
-            .is_some_and(|(before, after)| (after.0 - before.1).max(before.0 - after.1) * memory.gain > least)
-    };
-    let long = now - since >= seen.input.refresh.map_or(SLOWEST, |refresh| refresh * 3);
-    let likely = doubt.best.max(doubt.least) + MODEL_DOUBT;
-    // A lag that is taken for too long makes a movement that was shown long ago look like one that was not.
-    memory.shows = !(moved(doubt.least.max(0.0)) && moved(likely));
-    memory.frozen |= long && moved(doubt.least.max(0.0)) && moved(doubt.most);
-}
-
 /// Meters that cannot be believed are lost ones.
 pub fn distrust(site: &Site, memories: &[CircuitMemory], seen: &mut [Seen]) {
     for (circuit, memory) in site.circuits.iter().zip(memories) {
         let Some(seen) = circuit.meter.and_then(|meter| seen.get_mut(meter.0)) else { continue };
-        let status = match (memory.direction.turned, memory.frozen) {
+        let status = match (memory.direction.turned, memory.pulse.frozen()) {
             (true, _) => MeterStatus::Turned,
             (false, true) => MeterStatus::Frozen,
             (false, false) => continue,

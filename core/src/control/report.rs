@@ -106,7 +106,7 @@ impl Report<'_> {
             binding: decided.binding,
             fleet,
             circuits,
-            meters: self.meters(),
+            meters: self.meters(now),
             miners,
             commands: decided.sent,
             breakers: decided.breakers,
@@ -126,7 +126,7 @@ impl Report<'_> {
         self.state.trips.get(circuit).map(Trip::state)
     }
 
-    fn meters(&self) -> Vec<MeterDecision> {
+    fn meters(&self, now: Moment) -> Vec<MeterDecision> {
         let mut heads: Vec<Option<&CircuitMemory>> = vec![None; self.site.meters.len()];
         for (circuit, memory) in self.site.circuits.iter().zip(&self.state.memories) {
             if let Some(slot) = circuit.meter.and_then(|meter| heads.get_mut(meter.0)) {
@@ -141,6 +141,7 @@ impl Report<'_> {
                 learned_lag: memory.and_then(|memory| memory.lag.learned()),
                 in_use: seen.in_use,
                 disagreement: seen.disagreement,
+                asked: memory.and_then(|memory| memory.pulse.asked_after(now)),
             });
         each.collect()
     }

@@ -85,6 +85,7 @@ pub fn step(state: &mut State, snapshot: &Snapshot) -> Decision {
         maxima: &state.maxima,
         poll: survey.poll,
         response: survey.response,
+        asks: !starting && !looks_on && lead != Lead::Lowers,
     };
     meters::remember(&terms, &mut state.memories, Meters { now, seen: &seen });
     meters::distrust(&site, &state.memories, &mut seen);

@@ -175,6 +175,21 @@ fn a_meter_that_is_not_believed_says_which_way() {
 }
 
 #[test]
+fn a_meter_that_is_asked_is_told_once() {
+    let mut desk = Desk::new();
+    let told = desk.after(1, |decision| decision.meters[0].asked = Some(Duration::from_secs(21)));
+    assert_eq!(
+        told,
+        [
+            "INFO has shown the same value for 21 s: the miners are put a little lower to see whether it lives \
+          meter=\"pcc\""
+        ]
+    );
+    assert!(desk.after(1, |decision| decision.meters[0].asked = Some(Duration::from_secs(22))).is_empty());
+    assert!(desk.after(9, |decision| decision.meters[0].asked = None).is_empty());
+}
+
+#[test]
 fn the_contact_of_a_stop_is_no_meter_that_may_be_stale_for_longer() {
     let slow = |decision: &mut Decision| decision.meters[0].input.refresh = Some(Duration::from_secs(40));
     let told = Desk::new().after(1, slow);

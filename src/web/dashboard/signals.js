@@ -35,6 +35,7 @@ export function renderMeters(meters) {
 		words.push(known(meter.age_seconds) ? `${span(meter.age_seconds)} old` : "no value yet");
 		if (meter.in_use) words.push(`from ${meter.in_use}`);
 		if (meter.disagreement) words.push("its parts disagree: the worse value counts");
+		if (known(meter.asked_seconds)) words.push(`the same value for ${span(meter.asked_seconds)}: the miners are put lower to see whether it lives`);
 		const { readings = {} } = meter;
 		if (known(readings.frequency)) words.push(`${readings.frequency.toFixed(2)} Hz`);
 		if (known(readings.state_of_charge)) words.push(`charged ${Math.round(readings.state_of_charge)} %`);

@@ -41,6 +41,9 @@ pub struct Meter {
     /// Whether redundant meters disagree, so that the worse value counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disagreement: Option<bool>,
+    /// For how long it has shown the same value, while its miners are put a little lower to see whether it lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_seconds: Option<f64>,
     /// What else it tells and is fresh, by the names of the configuration, in V, Hz, W, Wh and %.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub readings: BTreeMap<&'static str, f64>,
@@ -122,6 +125,7 @@ pub(in crate::web) fn meters(frame: &Frame, now: Moment) -> Vec<Meter> {
             lag_seconds: outcome.map_or(meter.lag, |outcome| outcome.lag).as_secs_f64(),
             in_use: in_use.map(|part| part_name(site, *part).into_owned()),
             disagreement: outcome.and_then(|outcome| outcome.disagreement),
+            asked_seconds: outcome.and_then(|outcome| outcome.asked).map(|time| time.as_secs_f64()),
             readings: told.collect(),
         }
     });

@@ -39,6 +39,7 @@ fn cap(power: f64) -> Vec<OrderCap> {
 fn whoever_stands_by_tells_nobody_anything_and_goes_on_without_a_step() {
     for surplus in [25e3, 45e3, 60e3] {
         let (mut plant, mut second) = plant(move |_| -surplus);
+        plant.flickers = Some(1.0);
         for _ in 0..300 {
             plant.cycle();
             let decision = plant.second(&mut second, Lead::Follows, &[]);

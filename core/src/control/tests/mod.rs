@@ -18,5 +18,6 @@ mod protection;
 mod quality;
 mod responses;
 mod slow_meters;
+mod standing_meters;
 mod start;
 mod stops;

@@ -31,6 +31,7 @@ fn a_device_that_offers_points_is_put_on_those_alone() {
 #[test]
 fn points_outside_of_what_the_operator_allows_are_not_used() {
     let mut plant = Plant::new(site(20), 0.0, |_| -300e3);
+    plant.flickers = Some(1.0);
     plant.points = offered(&[(900, 50.0), (2_900, 151.0), (4_100, 190.0)]);
     let decision = plant.run(200);
     for miner in &decision.miners {

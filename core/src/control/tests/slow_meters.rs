@@ -38,6 +38,7 @@ const EACH: [(u64, bool); 8] =
 fn a_meter_that_renews_itself_seldom_does_not_make_the_fleet_hunt() {
     for (refresh, feeder) in EACH {
         let mut plant = slow(refresh, feeder, 0.5, |_| -100e3);
+        plant.flickers = Some(1.0);
         plant.run(600);
         let draw = plant.draw();
         assert!((94e3..=100e3).contains(&draw), "{refresh} s, {feeder}: settles at {draw}");

@@ -1,0 +1,96 @@
+//! Meters that stand still: dead ones beside miners that stand still as well, and those that do so and live.
+
+use super::plant::Plant;
+use crate::control::decision::{Decision, MinerState};
+use crate::control::site::{Actuator, Site};
+use crate::control::snapshot::MeterStatus;
+use crate::control::testing::site;
+
+fn frozen(decision: &Decision) -> bool {
+    decision.meters[0].input.status == MeterStatus::Frozen
+}
+
+/// A steady sky that goes dark after ten minutes; from the fifth on the meter of the connection repeats the latest value.
+fn repeats(site: Site) -> Plant {
+    let mut plant = Plant::new(site, 0.7, |at| if at < 600.0 { -80e3 } else { 2e3 });
+    plant.flickers = Some(1.0);
+    let held = std::cell::Cell::new(None);
+    plant.shown = Box::new(move |at, truth| {
+        if at >= 300.0 {
+            return held.get().unwrap_or(truth);
+        }
+        held.set(Some(truth));
+        truth
+    });
+    plant
+}
+
+fn on_and_off() -> Site {
+    let mut site = site(20);
+    for miner in &mut site.miners {
+        miner.actuator = Actuator::OnOff;
+    }
+    site
+}
+
+#[test]
+fn a_meter_that_repeats_its_last_value_beside_miners_that_stand_still_is_found_out() {
+    for site in [site(20), on_and_off()] {
+        let mut plant = repeats(site);
+        plant.run(299);
+        plant.imported = 0.0;
+        assert!(plant.draw() > 70e3, "{}", plant.draw());
+        let found = (0..400).find(|_| frozen(&plant.cycle()));
+        assert!(found.is_some_and(|found| found < 75), "found after {found:?} s");
+        plant.run(60);
+        assert!(plant.draw() <= 40.0 * 20.0 + 1.0, "the fail-safe before it is dark: {}", plant.draw());
+        assert!(plant.imported < 1e3, "imported {} Ws", plant.imported);
+    }
+}
+
+#[test]
+fn a_meter_that_stands_still_and_lives_is_asked_less_and_less_often() {
+    for (site, least) in [(site(20), 0.995), (on_and_off(), 0.97)] {
+        let mut plant = Plant::new(site, 0.7, |_| -80e3);
+        plant.run(120);
+        let (captured, surplus) = (plant.captured, plant.surplus);
+        let (mut questions, mut asked) = (0, false);
+        for _ in 0..7_200 {
+            let decision = plant.cycle();
+            assert_eq!(decision.meters[0].input.status, MeterStatus::Ok, "{} s", plant.seconds());
+            let asks = decision.meters[0].asked.is_some();
+            questions += u32::from(asks && !asked);
+            asked = asks;
+        }
+        assert!((3..=9).contains(&questions), "asked {questions} times in two hours");
+        let share = (plant.captured - captured) / (plant.surplus - surplus);
+        assert!(share > least, "{share} captured");
+    }
+}
+
+#[test]
+fn a_coarse_meter_is_never_taken_for_dead() {
+    for resolution in [100.0, 1_000.0, 5_000.0, 20_000.0] {
+        // At night, on a contract that lets it import, beside a load that hardly moves; then by day.
+        let mut plant = Plant::new(site(20), 0.7, |at| -80e3 + 3e3 * (at / 700.0).sin());
+        plant.shown = Box::new(move |_, truth| (truth / resolution).round() * resolution);
+        for _ in 0..7_200 {
+            let decision = plant.cycle();
+            assert!(!frozen(&decision), "{resolution} W, after {} s", plant.seconds());
+        }
+        assert!(plant.draw() > 50e3, "{resolution} W: {}", plant.draw());
+    }
+}
+
+#[test]
+fn nobody_is_put_lower_for_it_while_others_start() {
+    let mut plant = Plant::new(site(20), 0.0, |_| -110e3);
+    let mut full = None;
+    for second in 0..400 {
+        let decision = plant.cycle();
+        let starts = decision.miners.iter().any(|miner| miner.state == MinerState::Starting);
+        assert!(!starts || decision.meters[0].asked.is_none(), "{second} s");
+        full = full.or((plant.draw() > 95e3).then_some(second));
+    }
+    assert!(full.is_some_and(|full| full < 200), "full after {full:?} s");
+}
