@@ -29,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::control::history::History;
+use crate::control::switching::Switching;
 use crate::moment::Moment;
 
 /// The statistics of changes follow the latest samples over this time, in seconds.
@@ -55,6 +56,8 @@ const KNOWN: f64 = 60.0;
 const SAMPLES: f64 = 12.0;
 /// Samples further apart than this are too few to tell where in that range they stand, or what of them is noise.
 const SELDOM: Duration = Duration::from_secs(3);
+/// So long before a load that switches may come back, room is made for it, beyond the time that the loop takes.
+const AHEAD: Duration = Duration::from_millis(500);
 /// Classes of surprises, each this many times the one below, from this share of the nameplates up to all of them.
 const CLASSES: usize = 55;
 const CLASS: f64 = 1.15;
@@ -121,6 +124,18 @@ impl Surprises {
         let all = self.seconds.iter_mut().chain(self.energy.iter_mut()).chain(self.times.iter_mut());
         all.for_each(|value| *value *= keep);
         self.watched *= keep;
+    }
+
+    /// What was this large has another reason.
+    fn forget(&mut self, watts: f64, nameplate: f64) {
+        let mut edge = nameplate * LOWEST;
+        let each = self.seconds.iter_mut().zip(self.energy.iter_mut()).zip(self.times.iter_mut());
+        for ((seconds, energy), times) in each {
+            if edge >= watts {
+                (*seconds, *energy, *times) = (0.0, 0.0, 0.0);
+            }
+            edge *= CLASS;
+        }
     }
 
     /// `apart` is how long a class must not have been reached for the next time to be another one.
@@ -229,6 +244,9 @@ pub struct Balance {
     samples: f64,
     /// By where in its range the load was, the lowest part first.
     surprises: [Surprises; PARTS],
+    switching: Switching,
+    /// That of the newest sample.
+    loop_time: Duration,
     /// What the share is multiplied by, as a logarithm, by what was really imported.
     correction: f64,
 }
@@ -274,11 +292,15 @@ impl Balance {
                 value
             }
         };
+        self.levels.push(instant, level);
+        self.loop_time = sample.loop_time;
+        if period <= SELDOM {
+            self.switching.take(&self.levels, sample.nameplate, period);
+        }
         if let Some((at, _)) = before {
             self.surprise(sample, level, instant - at);
         }
         self.raw = Some((instant, value));
-        self.levels.push(instant, level);
         self.slope = if before.is_some() { self.trend(instant, period) } else { 0.0 };
         let (below, above) = sample.doubt;
         // While the miners' share of the meter is in doubt, so is where the rest of it is going.
@@ -308,6 +330,7 @@ impl Balance {
     pub fn shift(&mut self, by: f64) {
         self.levels.shift(by);
         self.gone_by.shift(by);
+        self.switching.shift(by);
         if let Some((_, raw)) = &mut self.raw {
             *raw += by;
         }
@@ -320,7 +343,13 @@ impl Balance {
     /// What must be kept free so that the import stays below a mean of this many watts. Until it is known, `first`.
     pub fn reserve(&self, share: f64, first: f64, nameplate: f64) -> f64 {
         let now = self.raw.map_or(Moment::START, |(at, _)| at);
-        self.reserve_at(self.place(now, nameplate), share, first, nameplate)
+        let come = self.switching.reserve(now, self.loop_time + AHEAD);
+        self.reserve_at(self.place(now, nameplate), share, first, nameplate).max(come)
+    }
+
+    /// What may come, in watts, at any time, because it comes often.
+    pub fn away(&self) -> f64 {
+        self.raw.map_or(0.0, |(at, _)| self.switching.away(at))
     }
 
     /// The same, were the load as high as it has been in the last forty seconds.
@@ -435,9 +464,14 @@ impl Balance {
         // What is in doubt is no surprise.
         let (below, above) = sample.doubt;
         let here = EDGES.iter().rposition(|edge| *edge <= place);
+        let came = self.switching.came(sample.instant, sample.loop_time + sample.period * 2);
         for (index, part) in self.surprises.iter_mut().enumerate() {
+            if let Some(by) = came {
+                part.forget(by * 0.5, sample.nameplate);
+            }
             if Some(index) == here {
-                let surprise = level - below - above - gone_by;
+                // What was foreseen is none.
+                let surprise = if came.is_some() { 0.0 } else { level - below - above - gone_by };
                 part.take(sample.instant, surprise, since.as_secs_f64(), apart, sample.nameplate);
             } else {
                 part.age(sample.instant, since.as_secs_f64());

@@ -44,6 +44,8 @@ pub struct Headroom {
     pub reserve: f64,
     /// The same, were the load as high as it has been in the last forty seconds.
     pub reserve_at_top: f64,
+    /// What may come of a load that switches.
+    pub away: f64,
     /// What the tightest own limit leaves: above it miners are lowered.
     pub headroom: f64,
     /// What they may be raised to. At most the headroom.
@@ -140,6 +142,7 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                 unseen: terms.unseen.get(index).copied().unwrap_or(0.0),
                 reserve,
                 reserve_at_top,
+                away: metered.map_or(0.0, |_| memory.balance.away()),
                 headroom: f64::INFINITY,
                 raise: f64::INFINITY,
                 firm: f64::INFINITY,
@@ -378,7 +381,10 @@ impl Headroom {
         let [headroom, raise, if_proven, firm] = match scope {
             Scope::Import => {
                 let room = cap - margin;
-                let free = room - self.outlook.for_raise() - self.reserve;
+                // What switches may come back at any moment: only where a moment above the limit costs nothing but energy does one
+                // go by how long it stays away.
+                let reserve = if setter.patient { self.reserve } else { self.reserve.max(self.away) };
+                let free = room - self.outlook.for_raise() - reserve;
                 // Following the surplus, nothing is shed twice while it is in doubt whether the meter shows the first
                 // shed already. Any other limit is kept by the most likely: too much shed is better than one exceeded.
                 let doubt = if setter.patient { self.outlook.below } else { 0.0 };
@@ -386,7 +392,7 @@ impl Headroom {
                 let firm = room - (self.outlook.level - doubt) - hidden;
                 let unsaid = hidden + if setter.patient { 0.0 } else { self.outlook.further };
                 let raise = free.min(self.unproven) - unsaid;
-                [firm - self.outlook.ahead - self.reserve, raise, free - unsaid, firm]
+                [firm - self.outlook.ahead - reserve, raise, free - unsaid, firm]
             }
             Scope::Miners => {
                 let masked = if setter.patient { 0.0 } else { self.masked };

@@ -77,6 +77,7 @@ pub mod snapshot;
 pub mod state;
 mod step;
 pub mod stop;
+pub mod switching;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -547,6 +547,8 @@ fn wake(
             }
             let current = circuit.outlook.for_raise();
             let most = taken.quantile(from, 1.0 - DIPS).unwrap_or(current);
+            // What switches comes back before a start is through.
+            let most = if circuit.away > 0.0 { most.max(current + circuit.away) } else { most };
             let mean = taken.mean(from).unwrap_or(current);
             // As if the load were as high as it has been, with what is to be kept free then.
             let at_top = circuit.raise + circuit.reserve - circuit.reserve_at_top - (most - current);

@@ -21,3 +21,4 @@ mod slow_meters;
 mod standing_meters;
 mod start;
 mod stops;
+mod switching_loads;
