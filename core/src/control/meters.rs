@@ -60,6 +60,8 @@ struct Direction {
     from: Option<(Moment, f64, f64)>,
     /// The sample before.
     latest: Option<f64>,
+    /// In this stretch the meter has jumped.
+    jumped: bool,
     /// In how many of the latest stretches in which the miners moved it has moved against them.
     times: u32,
     /// After so many it is taken to be turned round.
@@ -72,7 +74,15 @@ struct Direction {
 
 impl Default for Direction {
     fn default() -> Self {
-        Self { from: None, latest: None, times: 0, enough: AGAINST_TIMES.0, proven: false, turned: false }
+        Self {
+            from: None,
+            latest: None,
+            jumped: false,
+            times: 0,
+            enough: AGAINST_TIMES.0,
+            proven: false,
+            turned: false,
+        }
     }
 }
 
@@ -80,6 +90,9 @@ impl Default for Direction {
 const STRETCH: (Duration, f64) = (Duration::from_secs(60), 0.05);
 /// By this share of the nameplates a meter moves from one sample to the next where a stretch may begin or end.
 const CALM_MOVE: f64 = 0.1;
+/// One that has moved with its miners, and jumps by this share of the nameplates between two samples, shows a load that came or went:
+/// what the miners make of it afterwards is no movement against them.
+const JUMP: f64 = 0.05;
 /// By so much for each watt of the miners moves a meter that is turned round, and what else hangs there moves as well. What the
 /// miners follow moves less than they do: with the sun alone it comes to nothing.
 const AGAINST: std::ops::RangeInclusive<f64> = -1.6..=-0.5;
@@ -105,10 +118,13 @@ impl Direction {
     /// Takes in a sample. From `full` watts on the fleet is full.
     fn take(&mut self, at: Moment, meter: f64, miners: f64, nameplate: f64, full: f64) {
         // A value that stands apart from the one before it, or the one after such, begins and ends no stretch.
-        let apart = self.latest.is_none_or(|latest| (meter - latest).abs() > nameplate * CALM_MOVE);
+        let leap = self.latest.map_or(f64::INFINITY, |latest| (meter - latest).abs());
+        let apart = leap > nameplate * CALM_MOVE;
+        self.jumped |= leap > nameplate * JUMP;
         self.latest = Some(meter);
         let Some((from, before, said)) = self.from else {
             self.from = Some((at, meter, miners)).filter(|_| !apart);
+            self.jumped = false;
             return;
         };
         if apart {
@@ -123,7 +139,7 @@ impl Direction {
             if at - from >= STRETCH.0 {
                 self.times = 0;
             }
-            self.from = Some((at, meter, miners));
+            (self.from, self.jumped) = (Some((at, meter, miners)), false);
             return;
         }
         let with = moved && at - from >= SHORTEST_PROOF && WITH.contains(&(seen / own));
@@ -136,7 +152,8 @@ impl Direction {
             return;
         }
         self.from = Some((at, meter, miners));
-        if !moved || miners.max(said) > full {
+        let jumped = std::mem::take(&mut self.jumped);
+        if !moved || miners.max(said) > full || (self.proven && jumped) {
             return;
         }
         let against = AGAINST.contains(&(seen / own));
@@ -628,6 +645,20 @@ mod tests {
         let found = turned_after(-1.0, steps, calm);
         assert!(found.is_some_and(|second| second < 600), "{found:?}");
         assert_eq!(turned_after(1.0, steps, calm), None);
+    }
+
+    #[test]
+    fn a_load_that_switches_turns_no_meter_that_has_moved_with_its_miners() {
+        // They take a part of what it leaves, in time, and give it back at once.
+        let phase = |at: f64| (at + 10.0) % 120.0;
+        let away = |at: f64| at > 240.0 && phase(at) < 60.0;
+        let taken = |at: f64| if away(at) { (phase(at) * 0.35e3).min(20e3) } else { 0.0 };
+        let other = |at: f64| if away(at) { -80e3 } else { -40e3 };
+        for shift in 0..12 {
+            let shift = f64::from(shift) * 5.0;
+            let own = |at: f64| 30e3 + 5e3 * (at.min(120.0) / 60.0) + taken(at + shift);
+            assert_eq!(turned_after(1.0, own, |at| other(at + shift)), None, "{shift}");
+        }
     }
 
     #[test]
