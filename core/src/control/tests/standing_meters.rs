@@ -94,3 +94,29 @@ fn nobody_is_put_lower_for_it_while_others_start() {
     }
     assert!(full.is_some_and(|full| full < 200), "full after {full:?} s");
 }
+
+#[test]
+fn a_battery_that_levels_the_connection_answers_for_its_meter() {
+    // It takes over within seconds what comes and goes, and the meter tells no less than 100 W.
+    for share in [0.3, 0.6, 0.9] {
+        let mut plant = Plant::new(site(20), 0.7, |at| -80e3 + 1e3 * (at / 300.0).sin());
+        let battery = std::cell::Cell::new(0.0);
+        plant.shown = Box::new(move |at, truth| {
+            let left = truth - battery.get();
+            if at > 60.0 {
+                battery.set(battery.get() + left * share);
+            }
+            (left / 100.0).round() * 100.0
+        });
+        let (mut questions, mut asked) = (0, false);
+        for _ in 0..3_600 {
+            let decision = plant.cycle();
+            assert!(!frozen(&decision), "{share}: after {} s", plant.seconds());
+            let asks = decision.meters[0].asked.is_some();
+            questions += u32::from(asks && !asked);
+            asked = asks;
+        }
+        // What each question takes from the miners the battery has from then on.
+        assert!(questions <= 8, "{share}: asked {questions} times");
+    }
+}
