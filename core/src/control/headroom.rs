@@ -71,6 +71,11 @@ pub struct Headroom {
     pub unproven: f64,
     /// What they might be raised to but for that, in watts.
     pub if_proven: f64,
+    /// What they are lowered to so that its meter may show it ([`super::meters::Question`]); infinite where it is not asked. It is no limit: nothing
+    /// is exceeded above it, and no contract is broken for it.
+    pub asked: f64,
+    /// Whether one of them may be put to sleep for that.
+    pub asked_by_sleep: bool,
 }
 
 impl Headroom {
@@ -158,6 +163,8 @@ pub fn headrooms(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'
                     memory.unproven(nameplate, scale, terms.largest.get(index).copied().unwrap_or(0.0))
                 }),
                 if_proven: f64::INFINITY,
+                asked: f64::INFINITY,
+                asked_by_sleep: false,
             }
         })
         .collect();
@@ -484,11 +491,8 @@ fn ask(terms: &Terms<'_>, memories: &[CircuitMemory], meters: Meters<'_>, result
     for (((circuit, memory), scale), slot) in each {
         let fresh = meters.of(terms.site, circuit).is_some_and(|(_, seen)| seen.fresh());
         let Some(question) = memory.pulse.question(meters.now).filter(|_| fresh) else { continue };
-        let most = question.most * scale;
-        slot.headroom = slot.headroom.min(most);
-        slot.raise = slot.raise.min(most);
-        if question.by_sleep {
-            slot.firm = slot.firm.min(most);
-        }
+        slot.asked = question.most * scale;
+        slot.asked_by_sleep = question.by_sleep;
+        slot.raise = slot.raise.min(slot.asked);
     }
 }

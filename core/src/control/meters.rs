@@ -15,7 +15,7 @@ use crate::moment::Moment;
 
 mod pulse;
 
-pub use pulse::Pulse;
+pub use pulse::{Pulse, Question};
 use pulse::{SHOWN, SLOWEST};
 
 /// How far a dedicated meter may lie from the miners' own readings before it is no longer believed to be a matter

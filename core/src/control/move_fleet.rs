@@ -412,7 +412,7 @@ fn shed(
         .zip(sums.iter().zip(&freed))
         .map(|((index, circuit), (sum, freed))| {
             // What caps have just given up is not in the headroom yet.
-            let there = (circuit.headroom + freed).max(0.0);
+            let there = (circuit.headroom + freed).min(circuit.asked).max(0.0);
             // A hair over what is kept free is what it is kept free for.
             let slack = terms.deadband(index).min(circuit.reserve) * SLACK;
             if sum - there <= slack { f64::INFINITY } else { there }
@@ -431,7 +431,8 @@ fn shed(
         .zip(&freed)
         .map(|((((ramp, circuit), (sum, largest)), nameplate), freed)| {
             let ordinary = nameplate * ORDINARY;
-            let both = (*sum, (circuit.firm + freed).max(0.0));
+            let asked = if circuit.asked_by_sleep { circuit.asked } else { f64::INFINITY };
+            let both = (*sum, (circuit.firm + freed).min(asked).max(0.0));
             ramp.sleep_down_to(both, largest, ordinary, cycle.now, cycle.since_last)
         })
         .collect();

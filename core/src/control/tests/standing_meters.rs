@@ -5,6 +5,7 @@ use crate::control::decision::{Decision, MinerState};
 use crate::control::site::{Actuator, Site};
 use crate::control::snapshot::MeterStatus;
 use crate::control::testing::site;
+use crate::units::Watts;
 
 fn frozen(decision: &Decision) -> bool {
     decision.meters[0].input.status == MeterStatus::Frozen
@@ -119,4 +120,18 @@ fn a_battery_that_levels_the_connection_answers_for_its_meter() {
         // What each question takes from the miners the battery has from then on.
         assert!(questions <= 8, "{share}: asked {questions} times");
     }
+}
+
+#[test]
+fn nothing_is_exceeded_and_nothing_opened_because_a_meter_is_asked() {
+    let mut plant = Plant::new(on_and_off(), 0.7, |_| -80e3);
+    plant.run(30);
+    let mut questions = 0;
+    for _ in 0..600 {
+        let decision = plant.cycle();
+        questions += u32::from(decision.meters[0].asked.is_some());
+        let short = decision.circuits.iter().any(|circuit| circuit.shortfall > Watts::ZERO);
+        assert!(!short, "{} s", plant.seconds());
+    }
+    assert!(questions > 20, "it was asked for {questions} s");
 }
