@@ -347,15 +347,15 @@ impl Balance {
         self.reserve_at(self.place(now, nameplate), share, first, nameplate).max(come)
     }
 
-    /// What may come, in watts, at any time, because it comes often.
-    pub fn away(&self) -> f64 {
-        self.raw.map_or(0.0, |(at, _)| self.switching.away(at))
-    }
-
     /// The same, were the load as high as it has been in the last forty seconds.
     pub fn reserve_at_top(&self, share: f64, first: f64, nameplate: f64) -> f64 {
         let place = if self.period > SELDOM { SOMEWHERE } else { 1.0 };
         self.reserve_at(place, share, first, nameplate)
+    }
+
+    /// What may come, in watts, at any time, because it comes often.
+    pub fn away(&self) -> f64 {
+        self.raw.map_or(0.0, |(at, _)| self.switching.away(at))
     }
 
     /// Between the middles of two parts it lies in between: nothing jumps when the load passes from one to the next.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{CircuitMemory, MODEL_DOUBT};
 use crate::control::combine::Seen;
 use crate::control::lag::{Against, shifted};
+use crate::control::snapshot::MeterStatus;
 use crate::moment::Moment;
 
 /// A meter must have shown a movement of the miners of this share of their nameplates, and of its own value.
@@ -48,6 +49,8 @@ pub struct Pulse {
     usual: Duration,
     /// The least by which two values in a row have differed, in watts; zero before they have.
     resolution: f64,
+    /// It was silent while it stood: nobody knows how long it has really stood.
+    silent: bool,
     /// The question that it is asked.
     question: Option<Asked>,
 }
@@ -80,6 +83,7 @@ impl Default for Pulse {
             hides: false,
             usual: SLOWEST / UNUSUAL,
             resolution: 0.0,
+            silent: false,
             question: None,
         }
     }
@@ -125,8 +129,11 @@ impl Pulse {
         if difference > 0.0 && (self.resolution <= 0.0 || difference < self.resolution) {
             self.resolution = difference;
         }
-        self.stood(at - since);
-        (self.same, self.frozen, self.question) = (Some((value, at)), false, None);
+        // How long a dead one stood, or one that was not heard, is nothing to get used to.
+        if !self.frozen && !self.silent {
+            self.stood(at - since);
+        }
+        (self.same, self.frozen, self.silent, self.question) = (Some((value, at)), false, false, None);
     }
 
     /// It has stood still for this time, and that says nothing against it.
@@ -150,11 +157,13 @@ pub(super) fn watch(
     let pulse = &mut memory.pulse;
     if seen.one_sided() {
         // What stands at its end cannot show what the miners do.
-        (pulse.same, pulse.frozen, pulse.hides, pulse.question) = (None, false, false, None);
+        *pulse = Pulse { usual: pulse.usual, resolution: pulse.resolution, ..Pulse::default() };
         return;
     }
     let value = reading.value.get();
     pulse.take(value, reading.at);
+    let silent = seen.input.status != MeterStatus::Ok || !seen.fresh();
+    pulse.silent |= silent && !pulse.frozen;
     let Some((_, since)) = pulse.same else { return };
     let must = (nameplate * SHOWN.0).max(value.abs() * SHOWN.1);
     // Of a scale that is coarser than that nobody knows where between two values it stands.
@@ -192,7 +201,7 @@ pub(super) fn watch(
     let stands = !starts
         && [&memory.told, &memory.estimate].iter().all(|past| past.range(from, now).is_some_and(still));
     match &mut pulse.question {
-        _ if pulse.frozen || !asks => pulse.question = None,
+        _ if pulse.frozen || silent || !asks => pulse.question = None,
         Some(asked) => {
             asked.lowered |= said <= asked.most + depth / 2.0;
             let shown =

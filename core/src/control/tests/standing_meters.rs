@@ -50,6 +50,36 @@ fn a_meter_that_repeats_its_last_value_beside_miners_that_stand_still_is_found_o
 }
 
 #[test]
+fn nobody_gets_used_to_a_meter_that_was_dead_or_silent() {
+    for silent in [false, true] {
+        // Away for ten minutes, back for five, and then dead.
+        let mut site = site(20);
+        if silent {
+            // They stay where they are without it.
+            site.circuits[0].fail_safe = Watts::whole(200_000);
+        }
+        let mut plant = Plant::new(site, 0.7, |_| -80e3);
+        plant.flickers = Some(1.0);
+        let held = std::cell::Cell::new(None);
+        plant.shown = Box::new(move |at, truth| {
+            let dead = at >= 1_200.0 || (!silent && (300.0..900.0).contains(&at));
+            if !dead {
+                held.set(Some(truth));
+            }
+            held.get().unwrap_or(truth)
+        });
+        plant.run(299);
+        plant.meter_up = !silent;
+        plant.run(601);
+        plant.meter_up = true;
+        plant.run(299);
+        assert!(plant.draw() > 70e3, "{silent}: it is back: {}", plant.draw());
+        let found = (0..300).find(|_| frozen(&plant.cycle()));
+        assert!(found.is_some_and(|found| found < 75), "{silent}: found after {found:?} s");
+    }
+}
+
+#[test]
 fn a_meter_that_stands_still_and_lives_is_asked_less_and_less_often() {
     for (site, least) in [(site(20), 0.995), (on_and_off(), 0.97)] {
         let mut plant = Plant::new(site, 0.7, |_| -80e3);
