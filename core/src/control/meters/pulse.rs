@@ -62,8 +62,8 @@ struct Asked {
     since: Moment,
     /// What the miners may draw at the most meanwhile, in their own watts.
     most: f64,
-    /// What they say shows that they have been lowered.
-    lowered: bool,
+    /// Since when they have said, without a break, that they are lowered.
+    lowered: Option<Moment>,
 }
 
 /// What a question to a meter asks of its miners.
@@ -103,7 +103,7 @@ impl Pulse {
     /// What is asked of its miners to see whether it lives; `None` as long as nothing is.
     pub fn question(&self, now: Moment) -> Option<Question> {
         let asked = self.question?;
-        Some(Question { most: asked.most, by_sleep: !asked.lowered && now - asked.since >= LOWERED })
+        Some(Question { most: asked.most, by_sleep: asked.lowered.is_none() && now - asked.since >= LOWERED })
     }
 
     /// For how long it has shown the same by now, while it is asked; `None` as long as it is not.
@@ -203,9 +203,13 @@ pub(super) fn watch(
     match &mut pulse.question {
         _ if pulse.frozen || silent || !asks => pulse.question = None,
         Some(asked) => {
-            asked.lowered |= said <= asked.most + depth / 2.0;
-            let shown =
-                Duration::try_from_secs_f64(doubt.most.max(0.0)).unwrap_or(Duration::ZERO) + renewed * 3;
+            let late = Duration::try_from_secs_f64(doubt.most.max(0.0)).unwrap_or(Duration::ZERO);
+            let down = said <= asked.most + depth / 2.0;
+            asked.lowered = if down { asked.lowered.or(Some(now)) } else { asked.lowered.map(|_| now) };
+            // Of a slow one what has moved for good is soon longer ago than anybody remembers; of a question it is known when.
+            let must = late + seen.input.refresh.unwrap_or(SLOWEST) * UNUSUAL;
+            pulse.frozen = asked.lowered.is_some_and(|since| now - since >= must);
+            let shown = late + renewed * UNUSUAL;
             if now - asked.since >= GIVEN_UP + delay + shown {
                 pulse.question = None;
                 pulse.stood(now - since);
@@ -216,7 +220,7 @@ pub(super) fn watch(
             && said > depth * 2.0
             && least <= nameplate * TOO_COARSE =>
         {
-            pulse.question = Some(Asked { since: now, most: said - depth, lowered: false });
+            pulse.question = Some(Asked { since: now, most: said - depth, lowered: None });
         }
         None => {}
     }

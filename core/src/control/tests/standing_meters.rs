@@ -1,5 +1,7 @@
 //! Meters that stand still: dead ones beside miners that stand still as well, and those that do so and live.
 
+use std::time::Duration;
+
 use super::plant::Plant;
 use crate::control::decision::{Decision, MinerState};
 use crate::control::site::{Actuator, Site};
@@ -164,4 +166,27 @@ fn nothing_is_exceeded_and_nothing_opened_because_a_meter_is_asked() {
         assert!(!short, "{} s", plant.seconds());
     }
     assert!(questions > 20, "it was asked for {questions} s");
+}
+
+#[test]
+fn a_slow_meter_that_dies_is_found_within_a_few_of_its_values() {
+    for refresh in [5, 10, 30, 60] {
+        let mut site = site(20);
+        site.meters[0].stale_after = Duration::from_secs(3 * refresh + 4);
+        site.meters[0].fail_safe_after = Duration::from_secs(6 * refresh + 14);
+        let mut plant = Plant::new(site, 0.7, |_| -80e3);
+        plant.flickers = Some(1.0);
+        plant.refresh = Duration::from_secs(refresh);
+        let held = std::cell::Cell::new(None);
+        plant.shown = Box::new(move |at, truth| {
+            if at < 900.0 {
+                held.set(Some(truth));
+            }
+            held.get().unwrap_or(truth)
+        });
+        plant.run(900);
+        assert!(plant.draw() > 70e3, "{refresh} s: {}", plant.draw());
+        let found = (0..1_200).find(|_| frozen(&plant.cycle()));
+        assert!(found.is_some_and(|found| found < 30 + 8 * refresh), "{refresh} s: found after {found:?} s");
+    }
 }
