@@ -83,6 +83,11 @@ impl Headroom {
     pub fn other(&self) -> f64 {
         self.outlook.level + self.outlook.further
     }
+
+    /// Whether it is the surplus that says how much there is: it comes and goes. Where another limit says so, or none, what is there stays.
+    pub fn follows_surplus(&self) -> bool {
+        self.firm < self.urgent
+    }
 }
 
 /// What the headrooms are worked out from, beside the meters.

@@ -239,6 +239,13 @@ impl Item<'_> {
         self.dead_time_down + if self.ramp_down > 0.0 { watts / self.ramp_down } else { 0.0 }
     }
 
+    /// True watts that it can be up to in so many seconds, wherever it is put.
+    pub fn up_in(&self, seconds: f64) -> f64 {
+        let moving = (seconds - self.dead_time_up.1).max(0.0);
+        let up = if self.ramp_up > 0.0 || moving <= 0.0 { moving * self.ramp_up } else { f64::INFINITY };
+        self.drawn + up
+    }
+
     /// True watts that it can be down to in so many seconds without sleep.
     pub fn down_in(&self, seconds: f64) -> f64 {
         let moving = seconds - self.dead_time_down;

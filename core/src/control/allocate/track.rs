@@ -476,8 +476,8 @@ pub struct Wakes {
     pub usual: Vec<f64>,
     /// What those that run or start cannot be kept from drawing ([`Item::base`]).
     pub bases: Vec<f64>,
-    /// The most that those that run or start can take, all budgets considered.
-    pub tops: Vec<f64>,
+    /// What those that run or start take of it, all budgets considered: soon, where it is surplus, and else at last.
+    pub taken: Vec<f64>,
     /// How much may be started in this cycle.
     pub pace: Vec<f64>,
     /// What those that run could not take of late, in watt-seconds.
@@ -517,13 +517,13 @@ fn least(item: &Item<'_>) -> f64 {
     item.power_at(Level::Power(item.minimum())) - item.sleep
 }
 
-/// Whether those that run or start can take what has usually been there in a circuit above an item, but for too little to wake it.
+/// Whether those that run or start take what has usually been there in a circuit above an item, but for too little to wake it.
 pub fn is_taken(item: &Item<'_>, circuit: usize, wakes: &Wakes) -> bool {
     let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
-    value(&wakes.tops) + least(item) * LEFT_OVER > value(&wakes.usual)
+    value(&wakes.taken) + least(item) * LEFT_OVER > value(&wakes.usual)
 }
 
-/// Wakes items where there has been enough for as long as a start takes, and those that run cannot take it.
+/// Wakes items where there has been enough for as long as a start takes, and those that run do not take it.
 ///
 /// What a start needs must not be free already: those that run make room for it when it comes.
 pub fn wake(
@@ -544,7 +544,7 @@ pub fn wake(
         let none = tree.path(item.circuit).iter().any(|&circuit| {
             let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
             value(&wakes.bases) > value(&wakes.sustained)
-                || (!favour && value(&wakes.tops) > value(&wakes.usual))
+                || (!favour && value(&wakes.taken) > value(&wakes.usual))
                 || value(&wakes.pace) <= 0.0
         });
         if none {
@@ -571,7 +571,7 @@ pub fn wake(
             continue;
         }
         tree.add(&mut wakes.bases, CircuitId(item.circuit), start);
-        tree.add(&mut wakes.tops, CircuitId(item.circuit), top);
+        tree.add(&mut wakes.taken, CircuitId(item.circuit), top);
         tree.add(&mut wakes.pace, CircuitId(item.circuit), -start);
         tree.add(&mut wakes.left_over, CircuitId(item.circuit), -worth);
         item.counted = item.counted.max(item.settled);
