@@ -141,7 +141,7 @@ impl Loop {
         let sequence = self.state.sequence();
         let alone = self.maintenance.look(self.state.site());
         self.signals.end().await;
-        let last = self.memory.last(&self.state);
+        let last = self.memory.last(&self.state, self.meters.refreshes());
         let energy = self.energy.last();
         let recorded = self.recorder.end();
         tokio::join!(
@@ -272,7 +272,7 @@ impl Loop {
         self.recorder.cycle(&frame);
         self.energy.cycle(&frame);
         self.frames.send_replace(Some(frame));
-        self.memory.keep(&self.state, begun);
+        self.memory.keep(&self.state, || self.meters.refreshes(), begun);
         if begun - self.learned >= LEARNED_EVERY {
             self.learned = begun;
             self.exporter.learn(self.state.learned());
@@ -290,7 +290,7 @@ impl Loop {
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
         self.stops.restore(&mut state);
-        let meters = Meters::start(&config, self.clock, Some(&self.meters));
+        let meters = Meters::start(&config, self.clock, Some(&self.meters), &self.meters.refreshes());
         self.fleet.configure(&config, self.clock);
         self.breakers.configure(&config, self.clock);
         self.heartbeats.configure(&config.heartbeats);

@@ -1,4 +1,4 @@
-//! What was learned of the miners, over a restart: taught to the control law at the start, written now and then.
+//! What was learned of the miners, and how often the meters have new values, over a restart: taught at the start, written now and then.
 //!
 //! Nothing here waits for the disk but the end, and nothing depends on it: without it the control law learns anew.
 
@@ -17,12 +17,14 @@ use crate::control::site::MinerId;
 use crate::energy::CounterRow;
 use crate::miner::Connection;
 use crate::miner::identity::Identity;
-use crate::store::{AlarmRow, LEARNED_AGE, LearnedRow, MaintenanceRow, Store, Write};
+use crate::store::{AlarmRow, LEARNED_AGE, LearnedRow, MaintenanceRow, RefreshRow, Store, Write};
 
 /// Time between two writes.
 const EVERY: Duration = Duration::from_secs(600);
 /// A row that says the same within this share is not written again before [`REFRESH`]: the disk may be a flash card.
 const SAME: f64 = 0.01;
+/// The same of how often a meter has a new value, which wavers more.
+const SAME_REFRESH: f64 = 0.1;
 /// See [`SAME`].
 const REFRESH: Duration = Duration::from_secs(86_400);
 
@@ -32,8 +34,10 @@ pub struct Kept {
     pub store: Store,
     /// It knew nothing: it is new, was set aside, or could not be opened.
     pub empty: bool,
-    /// What was in it.
+    /// What was in it of the miners.
     pub rows: Vec<LearnedRow>,
+    /// And of the meters.
+    pub refreshes: Vec<RefreshRow>,
     /// The alarms that were in it.
     pub alarms: Vec<AlarmRow>,
     /// Where the energy counters stood.
@@ -42,8 +46,27 @@ pub struct Kept {
     pub maintenance: Vec<MaintenanceRow>,
 }
 
-/// By name of the miner.
-type Rows = BTreeMap<Arc<str>, LearnedRow>;
+impl Kept {
+    /// A database in which there was nothing to go on with.
+    pub fn nothing(store: Store) -> Self {
+        Self {
+            store,
+            empty: false,
+            rows: Vec::new(),
+            refreshes: Vec::new(),
+            alarms: Vec::new(),
+            counters: Vec::new(),
+            maintenance: Vec::new(),
+        }
+    }
+}
+
+/// What is on disk, by name of the miner and of the meter.
+#[derive(Default)]
+struct Rows {
+    miners: BTreeMap<Arc<str>, LearnedRow>,
+    meters: BTreeMap<Arc<str>, RefreshRow>,
+}
 
 /// Writes what is learned.
 #[derive(Default)]
@@ -72,18 +95,35 @@ fn device(connection: &Connection, identity: &Identity) -> Arc<str> {
     text.into()
 }
 
+/// Whether two numbers are the same within a share of the larger one.
+fn near(one: f64, other: f64, share: f64) -> bool {
+    (one - other).abs() <= one.abs().max(other.abs()) * share
+}
+
+/// Whether what was written then need not be written again for its age.
+fn is_young(before: Wall, after: Wall) -> bool {
+    let age = after.as_unix_millis().saturating_sub(before.as_unix_millis());
+    u128::try_from(age).is_ok_and(|age| age < REFRESH.as_millis())
+}
+
+/// Whether a row of a meter says nothing that the one on disk does not say.
+fn is_known(before: &RefreshRow, after: &RefreshRow) -> bool {
+    before.device == after.device
+        && is_young(before.stamp, after.stamp)
+        && near(before.refresh.as_secs_f64(), after.refresh.as_secs_f64(), SAME_REFRESH)
+}
+
 /// Whether a row says nothing that the one on disk does not say.
 fn says_the_same(before: &LearnedRow, after: &LearnedRow) -> bool {
-    let near = |one: f64, other: f64| (one - other).abs() <= one.abs().max(other.abs()) * SAME;
+    let near = |one: f64, other: f64| near(one, other, SAME);
     let both = |one: Option<f64>, other: Option<f64>| match (one, other) {
         (Some(one), Some(other)) => near(one, other),
         (None, None) => true,
         _ => false,
     };
     let (old, new): (&Learned, &Learned) = (&before.learned, &after.learned);
-    let age = after.stamp.as_unix_millis().saturating_sub(before.stamp.as_unix_millis());
     before.identity == after.identity
-        && u128::try_from(age).is_ok_and(|age| age < REFRESH.as_millis())
+        && is_young(before.stamp, after.stamp)
         && near(old.scale, new.scale)
         && both(old.floor, new.floor)
         && both(old.sleep, new.sleep)
@@ -97,11 +137,13 @@ impl Memory {
     pub fn start(config: &Config, kept: Option<Kept>, state: &mut State) -> Self {
         let mut memory = Self::default();
         memory.configure(config);
-        let Some(Kept { store, rows, .. }) = kept else { return memory };
+        let Some(Kept { store, rows, refreshes, .. }) = kept else { return memory };
         memory.store = Some(store);
-        let mut known: Rows = rows.into_iter().map(|row| (row.miner.clone(), row)).collect();
+        let mut known: BTreeMap<_, _> = rows.into_iter().map(|row| (row.miner.clone(), row)).collect();
         let oldest = i64::try_from(LEARNED_AGE.as_millis()).unwrap_or(i64::MAX);
         let oldest = clock::unix_millis().saturating_sub(oldest);
+        let young = refreshes.into_iter().filter(|row| row.stamp.as_unix_millis() >= oldest);
+        let meters = young.map(|row| (row.meter.clone(), row)).collect();
         let mut taught = 0_usize;
         for (index, (name, device)) in memory.miners.iter().enumerate() {
             let Some(row) = known.get(name) else { continue };
@@ -118,8 +160,13 @@ impl Memory {
                 "what was learned of the miners before the restart is known again"
             );
         }
-        memory.written = Arc::new(Mutex::new(known));
+        memory.written = Arc::new(Mutex::new(Rows { miners: known, meters }));
         memory
+    }
+
+    /// How often meters had new values before the restart. Of which of them that still says something whoever reads them judges.
+    pub fn refreshes(&self) -> Vec<RefreshRow> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).meters.values().cloned().collect()
     }
 
     /// Takes a new configuration.
@@ -133,43 +180,49 @@ impl Memory {
     }
 
     /// What is to be written.
-    fn news(&self, state: &State) -> Vec<LearnedRow> {
+    fn news(&self, state: &State, refreshes: Vec<RefreshRow>) -> Write {
         let stamp = Wall::unix_millis(clock::unix_millis());
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = state.learned().into_iter().filter_map(|(miner, learned)| {
             let (name, device) = self.miners.get(miner.0)?;
             let row = LearnedRow { miner: name.clone(), identity: device.clone(), learned, stamp };
-            (!written.get(name).is_some_and(|before| says_the_same(before, &row))).then_some(row)
+            (!written.miners.get(name).is_some_and(|before| says_the_same(before, &row))).then_some(row)
         });
-        rows.collect()
+        let learned = rows.collect();
+        let is_new =
+            |row: &RefreshRow| !written.meters.get(&row.meter).is_some_and(|before| is_known(before, row));
+        let refreshes = refreshes.into_iter().filter(is_new).collect();
+        Write { learned, refreshes, ..Write::default() }
     }
 
     /// Writes what is new, when it is time. Does not wait: a task of its own does.
-    pub fn keep(&mut self, state: &State, now: Moment) {
+    pub fn keep(&mut self, state: &State, meters: impl FnOnce() -> Vec<RefreshRow>, now: Moment) {
         if self.store.is_none() || now - self.at < EVERY {
             return;
         }
         self.at = now;
         // A disk that takes so long gets no more to do.
         if self.writing.as_ref().is_none_or(JoinHandle::is_finished) {
-            self.writing = Some(tokio::spawn(self.write(state)));
+            self.writing = Some(tokio::spawn(self.write(state, meters())));
         }
     }
 
     /// Writes what is new a last time, once this is awaited: a second at the most.
-    pub fn last(&self, state: &State) -> impl Future<Output = ()> + use<> {
-        self.write(state)
+    pub fn last(&self, state: &State, meters: Vec<RefreshRow>) -> impl Future<Output = ()> + use<> {
+        self.write(state, meters)
     }
 
-    fn write(&self, state: &State) -> impl Future<Output = ()> + use<> {
-        let rows = if self.store.is_some() { self.news(state) } else { Vec::new() };
+    fn write(&self, state: &State, meters: Vec<RefreshRow>) -> impl Future<Output = ()> + use<> {
+        let news = if self.store.is_some() { self.news(state, meters) } else { Write::default() };
         let (store, written) = (self.store.clone(), self.written.clone());
         async move {
-            let Some(store) = store.filter(|_| !rows.is_empty()) else { return };
+            let (learned, refreshes) = (news.learned.clone(), news.refreshes.clone());
+            let Some(store) = store.filter(|_| !(learned.is_empty() && refreshes.is_empty())) else { return };
             // What failed is counted and logged there, and is tried again the next time.
-            if store.write(Write { learned: rows.clone(), ..Write::default() }).await.is_ok() {
+            if store.write(news).await.is_ok() {
                 let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
-                written.extend(rows.into_iter().map(|row| (row.miner.clone(), row)));
+                written.miners.extend(learned.into_iter().map(|row| (row.miner.clone(), row)));
+                written.meters.extend(refreshes.into_iter().map(|row| (row.meter.clone(), row)));
             }
         }
     }
@@ -213,12 +266,9 @@ mod tests {
     fn open(path: &Path) -> Kept {
         let opened = Store::open(path, 1).unwrap();
         Kept {
-            empty: false,
-            store: opened.store,
             rows: opened.loaded.learned,
-            alarms: Vec::new(),
-            maintenance: Vec::new(),
-            counters: Vec::new(),
+            refreshes: opened.loaded.refreshes,
+            ..Kept::nothing(opened.store)
         }
     }
 
@@ -233,7 +283,7 @@ mod tests {
     async fn run(config: &Config, path: &Path) {
         let (memory, mut state) = start(config, Some(open(path)));
         assert!(state.teach(MinerId(2), &LEARNED), "a run that has learned something");
-        memory.last(&state).await;
+        memory.last(&state, Vec::new()).await;
     }
 
     fn close(learned: &Learned) -> bool {
@@ -262,7 +312,7 @@ mod tests {
         assert!(state.learned().is_empty());
         // What is learned anew stands in its place.
         assert!(state.teach(MinerId(2), &Learned { scale: 0.9, ..LEARNED }));
-        memory.last(&state).await;
+        memory.last(&state, Vec::new()).await;
         drop(memory);
         let rows = open(&folder.database()).rows;
         assert_eq!(rows.len(), 1, "{rows:?}");
@@ -278,39 +328,13 @@ mod tests {
         let changed = |change: fn(&mut LearnedRow)| {
             let mut rows = rows.clone();
             change(&mut rows[0]);
-            start(
-                &config,
-                Some(Kept {
-                    empty: false,
-                    store: store.clone(),
-                    rows,
-                    alarms: Vec::new(),
-                    maintenance: Vec::new(),
-                    counters: Vec::new(),
-                }),
-            )
-            .1
-            .learned()
+            start(&config, Some(Kept { rows, ..Kept::nothing(store.clone()) })).1.learned()
         };
         assert_eq!(changed(|_| {}).len(), 1);
         assert!(changed(|row| row.learned.scale = 40.0).is_empty());
         let old = LearnedRow { stamp: days(91), ..rows[0].clone() };
-        assert!(
-            start(
-                &config,
-                Some(Kept {
-                    empty: false,
-                    store,
-                    rows: vec![old],
-                    alarms: Vec::new(),
-                    maintenance: Vec::new(),
-                    counters: Vec::new()
-                })
-            )
-            .1
-            .learned()
-            .is_empty()
-        );
+        let (_, state) = start(&config, Some(Kept { rows: vec![old], ..Kept::nothing(store) }));
+        assert!(state.learned().is_empty());
     }
 
     #[tokio::test]
@@ -318,35 +342,54 @@ mod tests {
         let (folder, config) = (Folder::new("often"), config());
         let (mut memory, mut state) = start(&config, Some(open(&folder.database())));
         assert!(state.teach(MinerId(2), &LEARNED));
-        memory.keep(&state, Moment::after_start(EVERY - Duration::from_secs(1)));
+        memory.keep(&state, Vec::new, Moment::after_start(EVERY - Duration::from_secs(1)));
         assert!(memory.writing.is_none(), "too early");
-        memory.keep(&state, Moment::after_start(EVERY));
+        memory.keep(&state, Vec::new, Moment::after_start(EVERY));
         memory.writing.take().unwrap().await.unwrap();
-        assert!(memory.news(&state).is_empty(), "it is on disk");
-        memory.keep(&state, Moment::after_start(EVERY + Duration::from_secs(1)));
+        assert!(memory.news(&state, Vec::new()).learned.is_empty(), "it is on disk");
+        memory.keep(&state, Vec::new, Moment::after_start(EVERY + Duration::from_secs(1)));
         assert!(memory.writing.is_none(), "ten minutes have not gone by");
         assert!(state.teach(MinerId(3), &LEARNED));
-        assert_eq!(memory.news(&state).len(), 1);
+        assert_eq!(memory.news(&state, Vec::new()).learned.len(), 1);
+    }
+
+    fn refresh(meter: &str, seconds: f64, days: i64) -> RefreshRow {
+        let stamp = Wall::unix_millis(clock::unix_millis() - days * 86_400_000);
+        RefreshRow {
+            meter: meter.into(),
+            device: "192.0.2.10:502 unit 1".into(),
+            refresh: Duration::from_secs_f64(seconds),
+            stamp,
+        }
+    }
+
+    #[tokio::test]
+    async fn how_often_a_meter_has_a_new_value_is_known_after_a_restart() {
+        let (folder, config) = (Folder::new("refresh"), config());
+        let (memory, state) = start(&config, Some(open(&folder.database())));
+        memory.last(&state, vec![refresh("grid", 60.0, 0), refresh("feeder", 10.0, 91)]).await;
+        // What wavers a little is no news, and what is another time, device or day is.
+        let news = |row| memory.news(&state, vec![row]).refreshes.len();
+        assert_eq!(news(refresh("grid", 57.0, 0)), 0);
+        assert_eq!(news(refresh("grid", 30.0, 0)), 1);
+        assert_eq!(
+            news(RefreshRow { device: "192.0.2.11:502 unit 1".into(), ..refresh("grid", 60.0, 0) }),
+            1
+        );
+        assert_eq!(news(refresh("grid", 60.0, -2)), 1);
+        let (memory, _) = start(&config, Some(open(&folder.database())));
+        let known: Vec<_> = memory.refreshes().into_iter().map(|row| (row.meter, row.refresh)).collect();
+        assert_eq!(known, [("grid".into(), Duration::from_secs(60))], "that of the feeder is too old");
     }
 
     #[tokio::test]
     async fn a_broken_disk_disturbs_nobody() {
         let config = config();
-        let (mut memory, mut state) = start(
-            &config,
-            Some(Kept {
-                empty: false,
-                store: Store::broken(),
-                rows: Vec::new(),
-                alarms: Vec::new(),
-                maintenance: Vec::new(),
-                counters: Vec::new(),
-            }),
-        );
+        let (mut memory, mut state) = start(&config, Some(Kept::nothing(Store::broken())));
         assert!(state.teach(MinerId(2), &LEARNED));
-        memory.keep(&state, Moment::after_start(EVERY));
+        memory.keep(&state, Vec::new, Moment::after_start(EVERY));
         memory.writing.take().unwrap().await.unwrap();
-        assert_eq!(memory.news(&state).len(), 1, "it is tried again");
-        memory.last(&state).await;
+        assert_eq!(memory.news(&state, Vec::new()).learned.len(), 1, "it is tried again");
+        memory.last(&state, Vec::new()).await;
     }
 }

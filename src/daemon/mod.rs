@@ -15,7 +15,7 @@
 //! | `cycle` | the loop: when a cycle runs, what it is told, what becomes of its decision |
 //! | `journal` | what is worth a line in the log |
 //! | `energy` | energy by the quarter hour, on its way to the disk |
-//! | `memory` | what was learned of the miners, over a restart |
+//! | `memory` | what was learned of the miners and the meters, over a restart |
 //! | `notify` | readiness and watchdog messages to systemd |
 //! | `call` | `ballast reload`: how the running daemon is asked, and answers |
 //! | `name` | names by which the daemons of a computer find each other |
@@ -195,7 +195,7 @@ impl Daemon {
         let memory = Memory::start(&config, kept, &mut state);
         let stops = Stops::new(config.store.path.as_deref(), first);
         stops.restore(&mut state);
-        let meters = Meters::start(&config, clock, None);
+        let meters = Meters::start(&config, clock, None, &memory.refreshes());
         let fleet = Fleet::start(&config, clock)?;
         let breakers = Breakers::start(&config, clock)?;
         exporter.watch_meters(meters.reads());

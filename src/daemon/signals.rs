@@ -89,14 +89,7 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
                  is tried again"
             );
             let store = Store::absent(&path);
-            let kept = Kept {
-                store: store.clone(),
-                empty: true,
-                rows: Vec::new(),
-                alarms: Vec::new(),
-                maintenance: Vec::new(),
-                counters: Vec::new(),
-            };
+            let kept = Kept { empty: true, ..Kept::nothing(store.clone()) };
             return (Desk::without_disk(site, sources, clock, wall, store), Some(kept));
         }
         Err(error) => {
@@ -132,6 +125,7 @@ pub async fn desk(config: &Config, clock: Clock) -> (Desk, Option<Kept>) {
         store: opened.store.clone(),
         empty: opened.loaded.alive.is_none(),
         rows: std::mem::take(&mut opened.loaded.learned),
+        refreshes: std::mem::take(&mut opened.loaded.refreshes),
         alarms: std::mem::take(&mut opened.loaded.alarms),
         counters: std::mem::take(&mut opened.loaded.counters),
         maintenance: std::mem::take(&mut opened.loaded.maintenance),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::refresh::LONGEST;
 use super::session::ExceptionKind;
 use crate::control::snapshot::MeterStatus;
 
@@ -73,9 +74,9 @@ impl MeterCounters {
         }
     }
 
-    /// Takes over what was learned.
-    pub(super) fn learned_refresh(&self, period: Duration) {
-        let nanoseconds = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+    /// Takes over what was learned, here or before a restart.
+    pub fn learned_refresh(&self, period: Duration) {
+        let nanoseconds = u64::try_from(period.min(LONGEST).as_nanos()).unwrap_or(u64::MAX);
         self.refresh.store(nanoseconds, Relaxed);
     }
 }

@@ -15,7 +15,7 @@ use crate::clock::Moment;
 /// How many times between two changes are kept.
 const KEPT: usize = 16;
 /// No device known here refreshes less often; a value that stood still for longer says nothing.
-const LONGEST: Duration = Duration::from_secs(120);
+pub(super) const LONGEST: Duration = Duration::from_secs(120);
 
 /// What the latest changes of a value tell of its device.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use super::{Damaged, StoreError, energy, wal};
 use crate::{clock, proof};
 
 /// The version of the tables below, in `PRAGMA user_version`.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 11;
 /// "blst": that the file is Ballast's, in `PRAGMA application_id`.
 pub(super) const APPLICATION: i64 = 0x626c_7374;
 /// Another process that holds the file (a backup, a curious person) is waited for that long.
@@ -19,7 +19,7 @@ const BUSY: Duration = Duration::from_millis(500);
 const NAMES: u32 = 100;
 
 /// The steps from each version to the next one; the first makes the tables of an empty file.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     "
 CREATE TABLE orders (
     source TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, lane TEXT NOT NULL,
@@ -81,6 +81,10 @@ ALTER TABLE alarms ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE orders ADD COLUMN sent_ms INTEGER;
 ",
     energy::DOUBT,
+    "
+CREATE TABLE refreshes (
+    meter TEXT PRIMARY KEY, device TEXT NOT NULL, refresh_s REAL NOT NULL, stamp_ms INTEGER NOT NULL) WITHOUT ROWID;
+",
 ];
 
 /// Why a file is not used as it is.

@@ -63,13 +63,13 @@ const LITTLE_PATIENCE: Duration = Duration::from_millis(50);
 const QUEUE: usize = 64;
 /// Entries of the ledger that stay on disk. Their number alone decides: by their age a wrong clock would drop them.
 pub const MOST_LEDGER: u32 = 20_000;
-/// Miners of which is kept what was learned.
+/// Miners, and meters, of which is kept what was learned.
 pub const MOST_LEARNED: u32 = 20_000;
 /// Alarms that stay on disk.
 pub const MOST_ALARMS: u32 = 10_000;
 /// Alarms that are read at the start.
 pub const MOST_ALARMS_READ: u32 = 1_500;
-/// What was learned of a miner and has not been confirmed for so long may be another one's, and is not used.
+/// What was learned of a miner or a meter and has not been confirmed for so long may be another one's, and is not used.
 pub const LEARNED_AGE: Duration = Duration::from_secs(90 * 86_400);
 
 /// `[store]`.
@@ -215,6 +215,19 @@ pub struct LearnedRow {
     pub stamp: Wall,
 }
 
+/// How often a meter has a new value, as was learned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefreshRow {
+    /// Name of the meter; there is one row for each.
+    pub meter: Arc<str>,
+    /// Of which device it was learned, and how that was read.
+    pub device: Arc<str>,
+    /// The time between two of its values.
+    pub refresh: Duration,
+    /// When it was last so.
+    pub stamp: Wall,
+}
+
 /// An alarm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlarmRow {
@@ -274,6 +287,8 @@ pub struct Loaded {
     pub alive: Option<Alive>,
     /// What was learned of the miners.
     pub learned: Vec<LearnedRow>,
+    /// How often the meters have new values.
+    pub refreshes: Vec<RefreshRow>,
     /// The alarms that are not over, and the newest of those that are; at most [`MOST_ALARMS_READ`].
     pub alarms: Vec<AlarmRow>,
     /// Where the meters' energy counters stood.
@@ -317,6 +332,8 @@ pub struct Write {
     pub alive: Option<Alive>,
     /// What was learned of some miners, each in the place of what was known of it.
     pub learned: Vec<LearnedRow>,
+    /// How often some meters have new values, likewise.
+    pub refreshes: Vec<RefreshRow>,
     /// Alarms, each in the place of what was known of it.
     pub alarms: Vec<AlarmRow>,
     /// Energy, each row in the place of what was known of its part.

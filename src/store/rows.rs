@@ -49,6 +49,7 @@ pub(super) fn load(connection: &Connection, newest: usize) -> Result<Loaded> {
     loaded.alarms = all(connection, &alarms::newest(), alarms::row, bad)?;
     loaded.maintenance = all(connection, "SELECT * FROM maintenance", maintenance::row, bad)?;
     loaded.learned = all(connection, "SELECT * FROM learned", learned::row, bad)?;
+    loaded.refreshes = all(connection, "SELECT * FROM refreshes", learned::refresh, bad)?;
     loaded.counters = all(connection, "SELECT * FROM energy_counters", energy::counter, bad)?;
     Ok(loaded)
 }

@@ -205,6 +205,7 @@ impl Worker {
         let nothing_else = write.ledger.is_empty()
             && write.alive.is_none()
             && write.learned.is_empty()
+            && write.refreshes.is_empty()
             && write.alarms.is_empty()
             && write.energy.is_empty()
             && write.counters.is_empty()
@@ -238,6 +239,7 @@ impl Worker {
             rows::put_alive(&transaction, alive)?;
         }
         learned::put(&transaction, &write.learned)?;
+        learned::put_refreshes(&transaction, &write.refreshes)?;
         alarms::put(&transaction, &write.alarms)?;
         energy::put(&transaction, &write.energy)?;
         energy::put_counters(&transaction, &write.counters)?;
