@@ -221,16 +221,23 @@ async fn an_order_that_some_refuse_is_neither_carried_out_nor_refused() {
 }
 
 #[tokio::test]
-async fn one_that_is_lost_leaves_the_draw_unknown_and_the_others_are_set() {
+async fn one_that_is_lost_leaves_the_draw_unknown_counts_at_its_most_and_the_others_are_set() {
     let node = node();
     let (server, mut driver) = served(&node, None).await;
     driver.read().await.unwrap();
     node.lock().unwrap().lost = vec!["1"];
     let status = driver.read().await.unwrap();
     assert!(fault(&status.activity).contains("GPU 1: NVML error: device fell off the bus"));
-    assert_eq!((status.power, status.target), (Measured::Unavailable, Measured::Unavailable));
-    assert!(malformed(driver.apply(power(800), Urgency::Shed).await).contains("GPU 1"));
-    assert!(writes(&server).iter().any(|write| write.contains("gpu_ids=0")), "{:?}", writes(&server));
+    // 300 W of the one, the 350 W that the other can have at the most, and 400 W beside them.
+    assert_eq!((status.power, status.target), (Measured::Unavailable, Measured::Value(power(1_050))));
+    assert_eq!(status.range, range(850, 1_100));
+    driver.apply(power(900), Urgency::Shed).await.unwrap();
+    assert_eq!(driver.read().await.unwrap().target, Measured::Value(power(900)));
+    assert!(writes(&server).iter().all(|write| write.contains("gpu_ids=0")), "{:?}", writes(&server));
+    assert_eq!(rejection(driver.apply(power(800), Urgency::Shed).await), Rejection::OutOfRange);
+    // It is back, with the limit that it had.
+    node.lock().unwrap().lost.clear();
+    assert_eq!(driver.read().await.unwrap().range, range(600, 1_100));
 }
 
 #[tokio::test]

@@ -65,6 +65,8 @@ pub fn pause(miner: &Miner, decided: &MinerDecision) -> Option<Pause> {
 fn sheds(miner: &Miner, decided: &MinerDecision) -> Watts {
     match decided.state {
         MinerState::Hashing | MinerState::Starting => {}
+        // With what is left of it.
+        MinerState::Fault if miner.class != LoadClass::Miner && decided.draw > miner.minimum() => {}
         MinerState::Pending
         | MinerState::Asleep
         | MinerState::Straggler

@@ -154,7 +154,8 @@ pub(super) fn items<'a>(
             let movable = track.movable() && actuator != Actuator::Fixed;
             let kept = track.hold == Some(Hold::Asleep);
             let starting = track.state == MinerState::Starting;
-            let steady = !starting && !track.restarted && track.state != MinerState::Fault;
+            let stopped = track.stopped(miner);
+            let steady = !starting && !track.restarted && !stopped;
             let quiet = starting && track.quiet_start(miner, now);
             let settled = track.settled(miner, track.setpoint);
             // What starts is counted at what it draws until it is about to draw more, what started by itself at the most
@@ -169,7 +170,7 @@ pub(super) fn items<'a>(
                 0.0
             } else if track.state == MinerState::Unreachable {
                 counted
-            } else if quiet || track.state == MinerState::Fault {
+            } else if quiet || stopped {
                 track.draw
             } else if track.restarted {
                 settled.max(track.counted)
@@ -212,7 +213,7 @@ pub(super) fn items<'a>(
                 held: kept,
                 raisable: movable
                     && !kept
-                    && track.state == MinerState::Hashing
+                    && (track.state == MinerState::Hashing || (track.state == MinerState::Fault && !stopped))
                     && unhurried
                     && calm
                     && !track.restarted,
@@ -238,7 +239,7 @@ pub(super) fn items<'a>(
                 (true, Level::Power(_)) if starting && !track.starts_before(miner, now) => {
                     track.start_draw(miner) * gain
                 }
-                (true, Level::Power(_)) if track.state == MinerState::Fault => item.settled,
+                (true, Level::Power(_)) if stopped => item.settled,
                 (true, Level::Power(_)) => item.power_at(Level::Power(item.minimum())),
             };
             item

@@ -115,7 +115,8 @@ impl Track {
             return MinerState::Unanswered;
         }
         let wanted_asleep = matches!(self.setpoint, Some(Target::Sleep));
-        if let Some(Activity::Fault(_)) = activity {
+        let fault = matches!(activity, Some(Activity::Fault(_)));
+        if fault && !self.works_on(miner) {
             return if wanted_asleep { MinerState::Asleep } else { MinerState::Fault };
         }
         let said_no = !self.unanswered && self.sent.is_some_and(|sent| sent.answered && !sent.accepted);
@@ -133,8 +134,20 @@ impl Track {
             _ if wanted_asleep => MinerState::Asleep,
             Some(Activity::Asleep) if self.setpoint.is_none() => MinerState::Asleep,
             Some(Activity::Starting | Activity::Asleep) => MinerState::Starting,
-            Some(Activity::Hashing | Activity::Unknown | Activity::Fault(_)) | None => MinerState::Hashing,
+            Some(Activity::Fault(_)) => MinerState::Fault,
+            Some(Activity::Hashing | Activity::Unknown) | None => MinerState::Hashing,
         }
+    }
+
+    /// Whether a fault that it reports has not stopped it: a server with one dead processor of eight works on with the others, and can be
+    /// told to draw less like any other.
+    pub fn works_on(&self, miner: &Miner) -> bool {
+        miner.class != LoadClass::Miner && self.draw >= miner.minimum().get() * 0.5
+    }
+
+    /// Whether it reports a fault that has stopped it.
+    pub fn stopped(&self, miner: &Miner) -> bool {
+        self.state == MinerState::Fault && !self.works_on(miner)
     }
 
     /// The draw was seen above its goal, or the miner not awake, later than its model and the grace allow.
@@ -183,7 +196,11 @@ impl Track {
             MinerState::Starting if self.restarted => most,
             MinerState::Starting => self.draw.max(self.start_draw(miner).min(most)),
             MinerState::Hashing if self.restarted => self.draw.max(goal).max(miner.maximum().get()),
-            MinerState::Fault if self.fault_since.is_some_and(|since| now - since >= MAY_RETURN) => self.draw,
+            MinerState::Fault
+                if self.stopped(miner) && self.fault_since.is_some_and(|since| now - since >= MAY_RETURN) =>
+            {
+                self.draw
+            }
             MinerState::Straggler | MinerState::Fault | MinerState::Asleep | MinerState::Hashing => {
                 self.draw.max(goal)
             }

@@ -137,6 +137,23 @@ fn within_a_class_whoevers_work_is_worth_less_gives_power_up_first_and_has_it_ba
 }
 
 #[test]
+fn a_server_with_a_dead_processor_gives_power_up_with_the_others_and_has_it_back() {
+    let mut plant = Plant::new(hall(0, LoadClass::Throttle), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    assert!(servers(&plant) > 0.98 * FULL, "{}", servers(&plant));
+    for server in &mut plant.miners {
+        server.faulty = true;
+    }
+    run(&mut plant, 30);
+    plant.orders = vec![order(14_000, Urgency::Emergency)];
+    run(&mut plant, 10);
+    assert!(servers(&plant) < 14_100.0, "{} W are drawn", servers(&plant));
+    plant.orders.clear();
+    run(&mut plant, 60);
+    assert!(servers(&plant) > 0.95 * FULL, "{} W when it is over", servers(&plant));
+}
+
+#[test]
 fn a_cap_below_what_servers_cannot_be_kept_from_drawing_is_told_as_a_shortfall_and_none_is_told_to_sleep() {
     let mut plant = Plant::new(hall(10, LoadClass::Throttle), 0.9, |_| -90e3);
     run(&mut plant, 120);

@@ -49,6 +49,8 @@ pub struct SimMiner {
     pub uptime_from: Moment,
     /// It takes commands, and is not heard of otherwise.
     pub unread: bool,
+    /// A part of it is dead: it says so, and neither what it draws nor its target. Commands are carried out by the rest of it.
+    pub faulty: bool,
     /// Its software ends when it goes to sleep.
     pub ends_software: bool,
     /// True settled draw over target.
@@ -138,6 +140,7 @@ impl Plant {
                     answer: None,
                     uptime_from: Moment::START,
                     unread: false,
+                    faulty: false,
                     ends_software: false,
                     error: 1.0,
                     floor: 0.0,
@@ -254,7 +257,9 @@ impl Plant {
             .zip(&self.site.miners)
             .map(|(miner, spec)| {
                 let asleep = miner.target == Target::Sleep;
-                let activity = if asleep {
+                let activity = if miner.faulty {
+                    Activity::Fault("GPU 3: lost".into())
+                } else if asleep {
                     Activity::Asleep
                 } else if miner.waking {
                     Activity::Starting
@@ -266,10 +271,18 @@ impl Plant {
                     _ => Contact::Reachable,
                 };
                 let status = MinerStatus {
-                    power: Measured::Value(Watts::new(miner.reading.1).unwrap()),
+                    power: if miner.faulty {
+                        Measured::Unavailable
+                    } else {
+                        Measured::Value(Watts::new(miner.reading.1).unwrap())
+                    },
                     hashrate: Measured::Value(Hashrate::terahashes(miner.reading.1 / 20.0)),
                     activity,
-                    target: if self.tells { Measured::Value(miner.target) } else { Measured::Unsupported },
+                    target: if self.tells && !miner.faulty {
+                        Measured::Value(miner.target)
+                    } else {
+                        Measured::Unsupported
+                    },
                     range: None,
                     points: self.points.clone(),
                     uptime: Some(if asleep && miner.ends_software {

@@ -9,6 +9,8 @@
 //!   counts on a draw that it does not have.
 //! - **Yes is not done.** After each order the limits are read back. Where some processors took theirs and some did not, it is not known
 //!   what the server draws, and the order counts as neither carried out nor refused.
+//! - **One that is lost stops nobody.** A processor that says nothing of itself any more while others do ("GPU is lost") counts with the
+//!   highest limit that it, or any of the others, can have, and the others are set to what is left. What the server draws is not known then.
 //! - **A shed raises no processor** above what was read last: a lower limit of the operator's stays.
 //! - **Limits are lost** when the driver of the processors is loaded anew. What is told as the target is what was read last, so
 //!   that the control law sees it.
@@ -80,6 +82,8 @@ struct Gpu {
     /// The lowest and the highest limit. It is burnt in, so an earlier answer holds where there is none now.
     range: Option<(u32, u32)>,
     power: Option<u32>,
+    /// It does not answer for itself while others do. It cannot be set and counts with the highest limit that it can have.
+    lost: bool,
 }
 
 /// What is known of all of them.
@@ -180,8 +184,16 @@ impl Zeusd {
             limit: found::limit(&limits, *id),
             range: found::range(&ranges, *id).or_else(|| before(*id)),
             power: found::power(&powers, *id),
+            lost: false,
         };
-        let gpus: Vec<Gpu> = found.ids.iter().map(gpu).collect();
+        let mut gpus: Vec<Gpu> = found.ids.iter().map(gpu).collect();
+        let highest = gpus.iter().filter_map(|gpu| gpu.range).map(|range| range.1).max();
+        if let Some(highest) = highest.filter(|_| gpus.iter().any(|gpu| gpu.limit.is_some())) {
+            for gpu in gpus.iter_mut().filter(|gpu| gpu.limit.is_none() && failures.contains_key(&gpu.id)) {
+                let most = gpu.range.map_or(highest, |range| range.1);
+                *gpu = Gpu { limit: Some(most), range: Some((most, most)), power: None, lost: true, ..*gpu };
+            }
+        }
         // One came or went: it is asked anew which there are, and meanwhile the sum is nobody's.
         let others = self.settings.only.is_none() && failures.is_empty() && found::told(&powers) != found.ids;
         if others {

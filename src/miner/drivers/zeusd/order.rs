@@ -55,12 +55,16 @@ impl Zeusd {
     /// raises none above what was read last, and sends that all the same: it may have changed since.
     fn wishes(&self, power: f64, urgency: Urgency) -> Vec<Wish> {
         let known = &self.known.gpus;
-        let stuck = known.iter().filter(|gpu| gpu.range.is_none()).map(|gpu| gpu.limit.unwrap_or_default());
+        let stuck = known
+            .iter()
+            .filter(|gpu| gpu.lost || gpu.range.is_none())
+            .map(|gpu| gpu.limit.unwrap_or_default());
         let held: f64 = stuck.map(f64::from).sum();
         let room = (power - self.settings.base.get()) * 1e3 - held;
         // Below what every processor has as its lowest all are the same, and above what all have, too.
         let room: u64 = format!("{:.0}", room.clamp(0.0, 1e12).floor()).parse().unwrap_or_default();
-        let able: Vec<(&Gpu, (u32, u32))> = known.iter().filter_map(|gpu| Some((gpu, gpu.range?))).collect();
+        let able: Vec<(&Gpu, (u32, u32))> =
+            known.iter().filter(|gpu| !gpu.lost).filter_map(|gpu| Some((gpu, gpu.range?))).collect();
         let ranges: Vec<(u32, u32)> = able.iter().map(|(_, range)| *range).collect();
         let shares = share(&ranges, room);
         let wish = |((gpu, (low, _)), share): (&(&Gpu, (u32, u32)), u32)| {
@@ -92,7 +96,7 @@ impl Zeusd {
             Err(error) if begun => return Err(self.daemon.place().halfway(BEGUN, error)),
             Err(error) => return Err(error),
         };
-        for gpu in &mut self.known.gpus {
+        for gpu in self.known.gpus.iter_mut().filter(|gpu| !gpu.lost) {
             gpu.limit = found::limit(&limits, gpu.id);
         }
         for wish in wishes {
@@ -107,7 +111,8 @@ impl Zeusd {
         }
         // One that was refused and reads back as it was asked for is no yes either.
         let failed = wishes.iter().filter(|wish| failures.contains_key(&wish.id)).count();
-        let all = wishes.len() == self.known.gpus.len() && self.known.whole;
+        let able = self.known.gpus.iter().filter(|gpu| !gpu.lost).count();
+        let all = wishes.len() == able && self.known.whole;
         let why = match words(&failures) {
             Some(why) => why,
             None if all => return Ok(()),
