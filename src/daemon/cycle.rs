@@ -287,6 +287,11 @@ impl Loop {
         if !gone.is_empty() {
             return Err(DaemonError::Latched(gone));
         }
+        let left = self.fleet.left_paused(&config);
+        // Whoever only looks on has paused nothing.
+        if !left.is_empty() && !self.state.site().settings.observe {
+            return Err(DaemonError::LeftPaused(left));
+        }
         let mut state = State::new(config.site.clone());
         state.inherit(&self.state);
         self.stops.restore(&mut state);

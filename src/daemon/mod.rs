@@ -96,6 +96,12 @@ pub enum DaemonError {
          release`), then take it out or rename its circuit", .0.join(", ")
     )]
     Latched(Vec<String>),
+    /// Work is paused, and nobody would resume it.
+    #[error(
+        "the work of {} is paused by its hook, and this configuration has no such server or another hook for it, so that nobody would \
+         resume it: wait until it runs again (`ballast status` says which limit holds it), or resume it by hand, then reload", .0.join(", ")
+    )]
+    LeftPaused(Vec<String>),
     /// The control loop ended by itself.
     #[error("the control loop has ended by itself; this is a mistake in the program, please report it")]
     LoopEnded,

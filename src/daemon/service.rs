@@ -47,9 +47,9 @@ enum Refused {
     /// Another daemon commands its miners.
     #[error(transparent)]
     NotAlone(#[from] NotAlone),
-    /// What was stopped in an emergency would start.
+    /// What was stopped in an emergency would start, or what is paused stay so for ever.
     #[error(transparent)]
-    Latched(DaemonError),
+    Held(DaemonError),
 }
 
 /// Runs a configuration file until SIGTERM or SIGINT, or until the terminal is gone in which it was started. Any other
@@ -258,7 +258,7 @@ async fn reload(
     let taken = match allowed {
         Ok(config) => match daemon.reload(config.clone()).await {
             Ok(()) => Ok(config),
-            Err(latched @ DaemonError::Latched(_)) => Err(Refused::Latched(latched)),
+            Err(held @ (DaemonError::Latched(_) | DaemonError::LeftPaused(_))) => Err(Refused::Held(held)),
             Err(failed) => return Err(failed),
         },
         Err(refused) => Err(refused),

@@ -474,6 +474,30 @@ async fn the_end_of_the_daemon_waits_for_a_hook_as_long_as_that_may_take() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_would_leave_paused_work_to_nobody_is_told_from_one_that_does_not() {
+    let (server, log) = (zeusd::serve().await, Log::default());
+    let tenant = Tenant::start(&log, State::Paused).await;
+    tenant.is(State::Paused);
+    // The server draws so much whatever is asked of it.
+    let table = tenant.table().replace("300 W", "900 W");
+    let config = |pause: &str| hooked(server.address, "control", "9 kW", pause);
+    let fleet = Fleet::start(&config(&table), Clock::start()).unwrap();
+    until_it_is(&fleet, &Activity::Asleep).await;
+    assert!(fleet.left_paused(&config(&table)).is_empty(), "the same hook");
+    let slower = table.replace('}', ", timeout = \"9s\" }");
+    assert!(fleet.left_paused(&config(&slower)).is_empty(), "it is asked in another way");
+    let other = "{ command = [\"/bin/true\"], draw = \"900 W\" }";
+    assert_eq!(fleet.left_paused(&config(other)), ["gpu-1"], "another hook knows of no pause");
+    let mut gone = config(&table);
+    gone.miners.clear();
+    assert_eq!(fleet.left_paused(&gone), ["gpu-1"]);
+    tenant.is(State::Running);
+    until_it_is(&fleet, &Activity::Hashing).await;
+    assert!(fleet.left_paused(&gone).is_empty(), "its work runs");
+    fleet.stop(ExitPolicy::Hold, 0, &[], &[]).await;
+}
+
+#[tokio::test]
 async fn whoever_is_left_alone_is_not_paused_at_the_end_either() {
     let alone = HeldMiner { miner: MinerId(0), hold: Hold::HandsOff };
     for (holds, told) in [(vec![alone], vec![]), (Vec::new(), vec!["pause"])] {

@@ -206,6 +206,22 @@ impl Fleet {
         }
     }
 
+    /// The servers whose work is paused, or is asked to be, and which nobody would resume under this configuration: it has no such
+    /// server, or another hook for it.
+    pub fn left_paused(&self, config: &Config) -> Vec<String> {
+        let next: BTreeMap<&str, &Connection> =
+            config.site.miners.iter().map(|miner| miner.name.as_str()).zip(&config.miners).collect();
+        let way = |connection: &Connection| connection.pause.as_ref().map(|pause| pause.way.clone());
+        let is_left = |member: &&Member| {
+            let order = *member.session.order.borrow();
+            let told = order.map(|order| (order.target, member.outcome(order.sequence)));
+            member.connection.pause.is_some()
+                && member.stays_paused(told)
+                && next.get(member.name.as_str()).is_none_or(|it| way(it) != way(&member.connection))
+        };
+        self.members.iter().filter(is_left).map(|member| member.name.clone()).collect()
+    }
+
     /// Ends a session. What it was told to shed and nobody knows of yet.
     fn end(&self, member: Member) -> Option<Order> {
         let shed = member.session.open_shed();
