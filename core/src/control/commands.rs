@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::control::decision::{Cause, Command, MinerState};
 use crate::control::response::{Track, near};
-use crate::control::site::{Actuator, Miner, MinerId, Settings};
+use crate::control::site::{Actuator, LoadClass, Miner, MinerId, Settings};
 use crate::control::snapshot::{Activity, Contact, Measured, MinerInput, MinerStatus, Reading, Target};
 use crate::moment::Moment;
 use crate::units::Watts;
@@ -61,6 +61,21 @@ pub fn is_awake_unasked(
         Activity::Hashing => !near(miner, track.draw, track.sleep(miner)),
         Activity::Asleep | Activity::Unknown | Activity::Fault(_) => false,
     })
+}
+
+/// Whether it is a server that was told to pause, has not, and draws no more than it does at its lowest cap: all that could be had of it
+/// without its hook was had.
+pub fn is_held_low(miner: &Miner, track: &Track, input: &MinerInput, now: Moment) -> bool {
+    let asked = track.sent.map_or(Moment::START, |sent| sent.at);
+    let lowest = miner.minimum().get();
+    miner.class != LoadClass::Miner
+        && track.state == MinerState::Straggler
+        && track.setpoint == Some(Target::Sleep)
+        && !track.is_fixed(miner)
+        && now - asked >= patience(miner, track)
+        && (track.draw <= lowest || near(miner, track.draw, lowest))
+        && evidence(miner, input, asked, now)
+            .is_some_and(|status| !matches!(status.value.activity, Activity::Asleep | Activity::Starting))
 }
 
 /// Whether it says another target than the one that it had followed, without having restarted: somebody else has told it so.

@@ -763,6 +763,12 @@ fn correct(
             track.adopt(miner, input, now);
             continue;
         }
+        if !over && !kept && commands::is_held_low(miner, track, input, now) {
+            // Nobody wants it down any more: it is raised like the others, which resumes its work, whatever became of the pause.
+            track.take_back(miner, input, now);
+            item.level = level(track.setpoint);
+            continue;
+        }
         // One that does not follow is told no less than it keeps by contract, but where that hurts somebody.
         let endangered = danger.get(miner.circuit.0) == Some(&true);
         let lowest = if endangered { track.lowest(miner) } else { target(item.lowest()) };

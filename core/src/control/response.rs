@@ -545,6 +545,12 @@ impl Track {
         self.dead = true;
     }
 
+    /// Puts it where it already is, and counts on it again: nothing is asked of it that it does not do.
+    pub fn take_back(&mut self, miner: &Miner, input: &MinerInput, now: Moment) {
+        self.adopt(miner, input, now);
+        self.deaf_until = None;
+    }
+
     /// Puts the miner where it already is, without a command: the start is bumpless.
     pub fn adopt(&mut self, miner: &Miner, input: &MinerInput, now: Moment) {
         let Some(status) = input.status.as_ref() else {

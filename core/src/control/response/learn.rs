@@ -69,7 +69,9 @@ impl Track {
         let way = goal - from;
         let long_way = way.abs() > miner.nameplate.get() * SHORT_WAY;
         let stuck = long_way && (power - from).abs() < way.abs() * MOVED;
-        if long_way && !stuck && self.sent.is_some_and(|sent| sent.accepted) {
+        // Whoever said no and got there all the same follows, too.
+        let got_there = arrived && !self.unanswered;
+        if long_way && !stuck && (got_there || self.sent.is_some_and(|sent| sent.accepted)) {
             self.proven = true;
             self.deaf_until = None;
             self.deaf_for = DEAF.0;

@@ -407,6 +407,47 @@ fn hall_with_hooks(miners: usize) -> Site {
 }
 
 #[test]
+fn work_whose_hook_refused_to_pause_is_not_held_at_its_lowest_when_nobody_needs_it_any_more() {
+    let mut plant = Plant::new(hall_with_hooks(0), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    for server in plant.miners.iter_mut().take(2) {
+        server.refuses_sleep = Some(3_000.0);
+    }
+    // Two of them must be paused, and are at their lowest.
+    plant.orders = vec![order(7_000, Urgency::Emergency)];
+    let decision = run(&mut plant, 90);
+    assert!((11_500.0..12_600.0).contains(&servers(&plant)), "{} W", servers(&plant));
+    let stragglers =
+        |decision: &Decision| decision.miners.iter().filter(|it| it.state == MinerState::Straggler).count();
+    assert_eq!(stragglers(&decision), 2, "they are told");
+    plant.orders.clear();
+    let decision = run(&mut plant, 90);
+    assert!(servers(&plant) > 0.95 * FULL, "{} W when it is over", servers(&plant));
+    assert_eq!(stragglers(&decision), 0);
+}
+
+/// A BMC that says no to a cap and has it all the same, minutes later.
+#[test]
+fn a_server_that_comes_down_late_is_counted_on_again_and_raised() {
+    let mut plant = Plant::new(hall(0, LoadClass::Throttle), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.miners[0].manner = Manner::Refuses;
+    plant.orders = vec![order(13_000, Urgency::Emergency)];
+    let decision = run(&mut plant, 60);
+    assert_eq!(decision.miners[0].state, MinerState::Straggler);
+    plant.orders.clear();
+    let decision = run(&mut plant, 60);
+    let Some(Target::Power(told)) = decision.miners[0].setpoint else { panic!("{decision:?}") };
+    let now = plant.now;
+    let server = &mut plant.miners[0];
+    server.manner = Manner::Obeys;
+    (server.from, server.since, server.goal) = (server.draw, now, told.get());
+    server.target = Target::Power(told);
+    run(&mut plant, 90);
+    assert!(servers(&plant) > 0.95 * FULL, "{} W, told {told}", servers(&plant));
+}
+
+#[test]
 fn a_pause_takes_its_notice_while_others_stand_in_and_is_no_disobedience() {
     let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
     run(&mut plant, 120);

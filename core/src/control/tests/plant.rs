@@ -51,6 +51,8 @@ pub struct SimMiner {
     pub unread: bool,
     /// A part of it is dead: it says so, and neither what it draws nor its target. Commands are carried out by the rest of it.
     pub faulty: bool,
+    /// Told to sleep, it goes to this draw, runs on, and says no: a server whose hook refuses.
+    pub refuses_sleep: Option<f64>,
     /// Its software ends when it goes to sleep.
     pub ends_software: bool,
     /// True settled draw over target.
@@ -141,6 +143,7 @@ impl Plant {
                     uptime_from: Moment::START,
                     unread: false,
                     faulty: false,
+                    refuses_sleep: None,
                     ends_software: false,
                     error: 1.0,
                     floor: 0.0,
@@ -332,7 +335,9 @@ impl Plant {
         }
         for command in &decision.commands {
             let miner = &mut self.miners[command.miner.0];
+            let refused = miner.refuses_sleep.filter(|_| command.target == Target::Sleep);
             let outcome = match miner.manner {
+                Manner::Obeys if refused.is_some() => Outcome::Rejected(Rejection::Other("HTTP 500".into())),
                 Manner::Obeys | Manner::Ignores => Outcome::Accepted,
                 Manner::Refuses => Outcome::Rejected(Rejection::WriteDisabled),
                 Manner::Silent | Manner::Mute => Outcome::Unknown,
@@ -345,6 +350,11 @@ impl Plant {
             let outcome = if takes.is_zero() { said.outcome.clone() } else { Outcome::InFlight };
             miner.delivery = Some(Delivery { outcome, ..said });
             if !matches!(miner.manner, Manner::Obeys | Manner::Mute) {
+                continue;
+            }
+            if let Some(watts) = refused {
+                miner.target = Target::Power(Watts::saturating(watts));
+                (miner.from, miner.since, miner.goal) = (miner.draw, self.now, watts);
                 continue;
             }
             miner.waking |= miner.target == Target::Sleep && command.target != Target::Sleep;
