@@ -231,7 +231,12 @@ fn engineering(f: &mut fmt::Formatter<'_>, value: f64, unit: &str) -> fmt::Resul
         (true, size) if size < 9.995 => 2,
         (true, _) => 1,
     };
-    let text = format!("{scaled:.digits$} {prefix}{unit}");
+    // No device has so much: it is a number from outside that is told as wrong, or no bound at all.
+    let text = if scaled.abs() >= 1e4 {
+        format!("{value:.1e} {unit}")
+    } else {
+        format!("{scaled:.digits$} {prefix}{unit}")
+    };
     // Rounding may leave a lone minus sign in front of a zero.
     f.pad(if text.starts_with("-0 ") { text.trim_start_matches('-') } else { &text })
 }
@@ -263,6 +268,13 @@ impl fmt::Display for Hashrate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_nothing_draws_is_no_line_of_digits() {
+        assert_eq!(Watts::saturating(f64::MAX).to_string(), "1.8e308 W");
+        assert_eq!(Watts::saturating(-1e30).to_string(), "-1.0e30 W");
+        assert_eq!(Watts::saturating(5e21).to_string(), "5000.0 EW");
+    }
 
     #[test]
     fn a_number_that_is_not_finite_is_refused() {

@@ -421,7 +421,7 @@ fn miners(view: &View<'_>, found: &mut Finds<'_>) {
         let name = miner.name.as_str();
         let words = match kind {
             Kind::MinerStraggler => format!("{name} {}", disobedience(now)),
-            Kind::MinerFault => format!("{name} has stopped by a fault of its own"),
+            Kind::MinerFault => format!("{name} reports a fault of its own"),
             _ if now.state == MinerState::Unanswered => {
                 format!("{name} has not answered its latest order; it counts at {}", now.counted)
             }
@@ -473,7 +473,7 @@ fn crowd(name: &str, all: usize, kinds: &BTreeMap<Kind, usize>) -> String {
     let bad: usize = kinds.values().sum();
     let parts = kinds.iter().map(|(kind, count)| match kind {
         Kind::MinerStraggler => format!("{count} do not follow"),
-        Kind::MinerFault => format!("{count} have stopped by a fault of their own"),
+        Kind::MinerFault => format!("{count} report faults of their own"),
         _ => format!("{count} do not answer, or have not answered their latest order"),
     });
     format!("{bad} of {all} miners of {name} are in trouble: {}", parts.collect::<Vec<_>>().join(", "))

@@ -445,7 +445,8 @@ pub(super) fn text(value: &Value) -> String {
 
 /// A power of the answer, as people write it.
 pub(super) fn watts(value: &Value) -> String {
-    let Some(watts) = value.as_f64() else { return String::from("–") };
+    // What nothing bounds is no number.
+    let Some(watts) = value.as_f64().filter(|watts| watts.abs() < 1e15) else { return String::from("–") };
     let (scaled, unit) = match watts.abs() {
         large if large >= 999_950.0 => (watts / 1e6, "MW"),
         large if large >= 999.95 => (watts / 1e3, "kW"),

@@ -24,6 +24,9 @@ use crate::energy::tally::Totals;
 use crate::maintenance::counts;
 use crate::units::Watts;
 
+/// No site has so much, in watts: it stands for none.
+const UNBOUNDED: f64 = 1e15;
+
 /// Whether every name and label of the catalogue is one that Prometheus takes.
 ///
 /// # Errors
@@ -239,7 +242,10 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
         if outcome.limits.iter().any(|value| value.acts) {
             headroom.add(&[name], outcome.headroom.get());
         }
-        budget.add(&[name], outcome.budget.get());
+        // What nothing bounds has no value.
+        if outcome.budget.get() < UNBOUNDED {
+            budget.add(&[name], outcome.budget.get());
+        }
         binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
         shortfall.add(&[name], outcome.shortfall.get());
         if let Some(now) = outcome.emergency_stop {

@@ -224,8 +224,8 @@ impl Teller<'_> {
                 said(outcome.counted)
             ),
             MinerState::Fault => match fault {
-                Some(text) => format!("It has stopped by a fault of its own: {text}."),
-                None => "It has stopped by a fault of its own.".into(),
+                Some(text) => format!("It reports a fault of its own: {text}."),
+                None => "It reports a fault of its own.".into(),
             },
             MinerState::Unanswered => format!(
                 "It has not answered to the latest command: {wanted}. It counts with {}, the worst of before and after.",

@@ -578,7 +578,7 @@ async fn a_command_gets_each_word_by_itself_in_an_environment_of_its_own() {
     let script = Script::new(
         "words",
         "for word in \"$@\"; do printf '%s\\n' \"$word\" >> words; last=$word; done\n\
-         env | sort > environment\n\
+         env | sort > environment-$last\n\
          case $last in state) cat state 2>/dev/null || echo running;; pause) echo paused > state;; resume) rm -f state;; esac",
     );
     let name = "a b;$(touch x)'\"*ü";
@@ -591,7 +591,11 @@ async fn a_command_gets_each_word_by_itself_in_an_environment_of_its_own() {
     assert_eq!(bench.activity().await, Activity::Asleep);
     bench.driver.apply(power(4_000), Urgency::Normal).await.unwrap();
     assert_eq!(bench.activity().await, Activity::Hashing);
-    let environment = script.file("environment");
+    for told in ["state", "resume"] {
+        let environment = script.file(&format!("environment-{told}"));
+        assert!(environment.contains("BALLAST_NOTICE_SECONDS=0\n"), "{told}: {environment}");
+    }
+    let environment = script.file("environment-pause");
     for line in ["BALLAST_NOTICE_SECONDS=45", "LANG=C.UTF-8", &format!("BALLAST_SERVER={name}")] {
         assert!(environment.lines().any(|told| told == line), "{environment}");
     }

@@ -255,7 +255,7 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
         "rack-000-00",
         |world| states(world, 1, MinerState::Fault),
         Severity::Warning,
-        "stopped by a fault of its own",
+        "reports a fault of its own",
     ),
     (
         Kind::MinerSilent,

@@ -416,7 +416,12 @@ impl Track {
             })
         });
         let goal = self.settled(miner, self.setpoint);
-        self.draw = self.estimate(miner, goal, reading, now);
+        let stays = || self.stays(miner, fresh);
+        self.draw = reading
+            .is_none()
+            .then(stays)
+            .flatten()
+            .unwrap_or_else(|| self.estimate(miner, goal, reading, now));
         self.said = reading.map_or(self.said, |(_, power)| power);
         if miner.class != LoadClass::Miner {
             self.peak.note(self.draw, now);
@@ -739,6 +744,16 @@ impl Track {
             self.deaf_until = None;
         }
         self.uptime = status.uptime.or(self.uptime);
+    }
+
+    /// What one draws that said no to less, and does not tell its draw: what its target leaves it, where it has told that since, and else what
+    /// it drew before. `None` where it did not say no.
+    fn stays(&self, miner: &Miner, fresh: Option<&Reading<MinerStatus>>) -> Option<f64> {
+        let no = |sent: &Sent| sent.lowers && sent.answered && !sent.accepted && !self.unanswered;
+        let sent = self.sent.filter(no)?;
+        let told = fresh.filter(|status| status.at > sent.at).and_then(|status| status.value.target.value());
+        let target = told.filter(|target| *target != Target::Sleep);
+        Some(target.map_or(sent.from, |target| self.settled(miner, Some(target)).min(sent.from)))
     }
 
     /// The draw now; `goal` is where it settles.

@@ -213,7 +213,7 @@ impl Rejection {
         match self {
             Self::Credentials => "wrong account or password; check the miner's credentials".into(),
             Self::WriteDisabled => "its write interface is off; enable it with the vendor's tool".into(),
-            Self::Busy => "it has no free session; close other tools that talk to it".into(),
+            Self::Busy => "it is busy, or has no free session; close other tools that talk to it".into(),
             Self::OutOfRange => "the value is outside of what it accepts".into(),
             Self::WrongState => "not possible in its present state".into(),
             Self::Unsupported => "its firmware has no such command".into(),

@@ -66,7 +66,7 @@ impl Obedience {
             match (does_not_follow, has_a_fault) {
                 _ if first => {}
                 (Some(Said::Begins), _) => warn!(miner = name, "{}", disobedience(now)),
-                (_, Some(Said::Begins)) => warn!(miner = name, "has stopped by a fault of its own"),
+                (_, Some(Said::Begins)) => warn!(miner = name, "reports a fault of its own"),
                 (Some(Said::Over), _) | (_, Some(Said::Over)) => {
                     info!(miner = name, "is back in order: {}", now.state.name());
                 }

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
+use super::hook::Action;
 use crate::miner::reply::fields;
 
 /// Where programs are looked for that are named without a folder, by the hook and by what it runs.
@@ -86,6 +87,8 @@ impl Program {
     /// # Errors
     /// It cannot be started, or not be waited for.
     pub(super) async fn run(&self, last: &str) -> io::Result<Done> {
+        // As over HTTP: whoever goes on has no notice to keep.
+        let notice = if last == Action::Pause.name() { self.notice } else { Duration::ZERO };
         let (program, arguments) = self
             .words
             .split_first()
@@ -97,7 +100,7 @@ impl Program {
             .env("PATH", PATH)
             .env("LANG", "C.UTF-8")
             .env("BALLAST_SERVER", &*self.name)
-            .env("BALLAST_NOTICE_SECONDS", self.notice.as_secs().to_string())
+            .env("BALLAST_NOTICE_SECONDS", notice.as_secs().to_string())
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

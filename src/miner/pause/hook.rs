@@ -57,7 +57,7 @@ pub(super) enum Action {
 
 impl Action {
     /// As written on the wire.
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Pause => "pause",
             Self::Resume => "resume",

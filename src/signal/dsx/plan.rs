@@ -33,8 +33,8 @@ pub enum PlanError {
     /// A feed that is not agreed.
     #[error("a list of targets is refused: the feed {0} is not one of ours")]
     Feed(String),
-    /// It ends before it begins.
-    #[error("a list of targets is refused: one ends before it begins")]
+    /// It ends before it begins, or when it does: nobody can mean that, and its way back would hold for minutes.
+    #[error("a list of targets is refused: one ends before it begins, or at once")]
     Backwards,
     /// A power that cannot be meant.
     #[error(
@@ -84,7 +84,7 @@ pub fn orders(list: &Admitted, around: &Surroundings<'_>) -> Result<Vec<Order>, 
     for target in &list.said {
         let circuits = circuits(target, around.feeds)?;
         let from = target.from.unwrap_or_else(|| list.sent.min(around.now));
-        if target.until.is_some_and(|until| until < from) {
+        if target.until.is_some_and(|until| until <= from) {
             return Err(PlanError::Backwards);
         }
         begins.note(target, &circuits, from);

@@ -426,6 +426,24 @@ fn work_whose_hook_refused_to_pause_is_not_held_at_its_lowest_when_nobody_needs_
     assert_eq!(stragglers(&decision), 0);
 }
 
+/// Whatever was said about it last: one that refuses and does not say what it draws counts as before.
+#[test]
+fn a_server_that_refuses_and_says_nothing_of_its_draw_counts_as_before_and_the_others_make_up_for_it() {
+    let mut plant = Plant::new(hall(0, LoadClass::Throttle), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    for server in plant.miners.iter_mut().take(2) {
+        (server.faulty, server.manner) = (true, Manner::Refuses);
+    }
+    run(&mut plant, 30);
+    plant.orders = vec![order(19_000, Urgency::Emergency)];
+    run(&mut plant, 60);
+    assert!(servers(&plant) < 19_100.0, "{} W are drawn", servers(&plant));
+    plant.orders = vec![order(15_000, Urgency::Emergency)];
+    let decision = run(&mut plant, 60);
+    assert!((17_900.0..18_100.0).contains(&servers(&plant)), "{} W are drawn", servers(&plant));
+    assert!(decision.fleet.shortfall.get() > 2_900.0, "and that is said: {}", decision.fleet.shortfall);
+}
+
 /// A BMC that says no to a cap and has it all the same, minutes later.
 #[test]
 fn a_server_that_comes_down_late_is_counted_on_again_and_raised() {

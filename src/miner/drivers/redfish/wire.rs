@@ -27,11 +27,13 @@ const LONGEST_QUIET: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A shed is tried on a busy BMC, too, this often.
 const SHED_AGAIN: Duration = Duration::from_secs(5);
+/// And so is a reading: many are busy for writes alone, and one that is not read counts as silent, and gets no shed.
+const POLL_AGAIN: Duration = Duration::from_secs(10);
 
 /// How much what is asked next matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Haste {
-    /// A reading: a busy BMC is left alone.
+    /// A reading: a busy BMC is asked once in ten seconds.
     Poll,
     /// An order that has time waits a little for it.
     Order,
@@ -65,8 +67,12 @@ pub(super) struct Bmc {
     haste: Haste,
     /// It asked to be left alone until then.
     quiet_until: Option<Moment>,
+    /// The same when this was begun: what is known already keeps nothing from being sent.
+    known_quiet: Option<Moment>,
     /// When it was busy for a shed last.
     shed_refused: Option<Moment>,
+    /// When it was busy for anything, or was read all the same, last.
+    left_alone: Option<Moment>,
     /// Why nothing may be sent at all.
     barred: Option<&'static str>,
 }
@@ -94,7 +100,9 @@ impl Bmc {
             clock: Clock::start(),
             haste: Haste::Poll,
             quiet_until: None,
+            known_quiet: None,
             shed_refused: None,
+            left_alone: None,
             barred,
         }
     }
@@ -120,10 +128,14 @@ impl Bmc {
             _ if quiet.is_zero() => false,
             Haste::Shed => self.shed_refused.is_some_and(|at| now - at < SHED_AGAIN),
             Haste::Order => quiet > PATIENCE,
-            Haste::Poll => true,
+            Haste::Poll => self.left_alone.is_some_and(|at| now - at < POLL_AGAIN),
         };
         if alone {
             return Err(self.place().rejected(name, Rejection::Busy));
+        }
+        self.known_quiet = self.quiet_until;
+        if haste == Haste::Poll && !quiet.is_zero() {
+            self.left_alone = Some(now);
         }
         match haste {
             Haste::Order => tokio::time::sleep(quiet).await,
@@ -200,6 +212,7 @@ impl Bmc {
     fn busy(&mut self, name: &'static str, answer: &Answer) -> DriverError {
         let now = self.clock.now();
         self.quiet_until = Some(now + retry_after(&answer.headers));
+        self.left_alone = Some(now);
         if self.haste == Haste::Shed {
             self.shed_refused = Some(now);
         }
@@ -227,7 +240,8 @@ impl Bmc {
             return Err(self.place().other(name, why, &[]));
         }
         // It has become busy since this was begun.
-        if self.haste != Haste::Shed && !self.quiet().is_zero() {
+        let news = self.quiet_until != self.known_quiet;
+        if self.haste != Haste::Shed && news && !self.quiet().is_zero() {
             return Err(self.place().rejected(name, Rejection::Busy));
         }
         // The service root is for everybody (DSP0266, "Resources available without authentication").
