@@ -196,6 +196,21 @@ async fn a_busy_bmc_is_left_alone_as_long_as_it_asks_for_except_by_a_shed_now_an
 }
 
 #[tokio::test]
+async fn a_bmc_that_counts_in_kilowatts_is_not_believed_and_nothing_is_set() {
+    let bench = bench(BmcForm::Environment).await;
+    let mut driver = driver(&bench);
+    let sound = driver.read().await.unwrap();
+    assert!(matches!(sound.power, Measured::Value(_)), "{sound:?}");
+    bench.miner.bmc(|manner| manner.kilowatts = true);
+    let odd = driver.read().await.unwrap();
+    assert_eq!((odd.power, odd.target, odd.range), (Measured::Unavailable, Measured::Unavailable, None));
+    assert!(matches!(&odd.activity, Activity::Fault(why) if why.contains("another unit")), "{odd:?}");
+    assert!(matches!(rejection(driver.apply(power(2_400), Urgency::Shed).await), Rejection::Other(_)));
+    bench.miner.bmc(|manner| manner.kilowatts = false);
+    assert_eq!(driver.read().await.unwrap().range, sound.range, "and it is known again");
+}
+
+#[tokio::test]
 async fn what_somebody_else_wrote_to_and_left_as_it_was_is_written_once_more() {
     let bench = bench(BmcForm::Control).await;
     let mut driver = driver(&bench);

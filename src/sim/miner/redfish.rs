@@ -62,6 +62,8 @@ pub struct Manner {
     pub busy: u32,
     /// What it asks for then, in seconds.
     pub retry_after: u64,
+    /// All powers are told in kilowatts, as if they were watts.
+    pub kilowatts: bool,
     /// So many writes more find that somebody else wrote before.
     pub outrun: u32,
     /// It says 202, and the limit stands so many readings later.
@@ -108,6 +110,7 @@ impl Default for Manner {
             drops_below: 0.0,
             busy: 0,
             retry_after: 2,
+            kilowatts: false,
             outrun: 0,
             late: 0,
             beyond: false,

@@ -390,6 +390,7 @@ fn limits(seen: Vec<Seen>, roots: &[usize], rated: Rated) -> (Vec<Limit>, bool) 
     let count = f64::from(u16::try_from(limits.len().max(1)).unwrap_or(u16::MAX));
     for limit in &mut limits {
         limit.base = rated.watts / count;
+        limit.doubt();
     }
     (limits, whole)
 }

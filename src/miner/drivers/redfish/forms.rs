@@ -71,6 +71,8 @@ pub(super) struct Said {
     pub(super) disabled: bool,
     /// A limit that is exceeded may shut the server down (`LimitException` of the old form).
     pub(super) kills: bool,
+    /// Its numbers are no watts: the most that may be set is next to nothing beside what is behind it.
+    pub(super) odd: bool,
     /// What is drawn behind it.
     pub(super) power: Option<f64>,
     /// Watts of one unit of its set point; more than nothing.
@@ -87,6 +89,7 @@ impl Default for Said {
             high: None,
             disabled: false,
             kills: false,
+            odd: false,
             power: None,
             unit: 1.0,
             entry: (0, 1),
@@ -170,7 +173,7 @@ impl Said {
 
     /// Whether a limit may be set here and would hold.
     pub(super) const fn is_usable(&self) -> bool {
-        !self.disabled && !self.kills
+        !self.disabled && !self.kills && !self.odd
     }
 
     /// Why not, in words that say what to do.
@@ -181,6 +184,10 @@ impl Said {
             )
         } else if self.disabled {
             Some("its ControlMode is Disabled: a power limit would be ignored; set Automatic in the BMC")
+        } else if self.odd {
+            Some(
+                "the most that it allows is next to nothing beside what the server draws, so it counts in another unit than watts: see to its firmware",
+            )
         } else {
             None
         }

@@ -308,8 +308,9 @@ impl Redfish {
             }
             _ => None,
         };
+        let odd = limits.iter().any(|limit| limit.said.odd);
         MinerStatus {
-            power,
+            power: if odd { Measured::Unavailable } else { power },
             // It does no work that can be counted here.
             hashrate: Measured::Unsupported,
             activity: refuses.map_or(Activity::Hashing, |why| Activity::Fault(Arc::from(why))),

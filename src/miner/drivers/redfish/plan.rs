@@ -7,6 +7,8 @@ use super::forms::{Form, Said};
 use super::path::Path;
 use crate::miner::Urgency;
 
+/// The most that a limit allows is no such number below this part of what is behind it.
+const ODD: f64 = 0.02;
 /// Where a BMC does not say how low it goes: below half, a server is slowed out of proportion, and it pays to pause its work.
 const UNSTATED_FLOOR: f64 = 0.5;
 /// How far a limit that reads back may lie above what was asked for, in its own unit: BMCs count in whole ones.
@@ -47,6 +49,15 @@ impl Limit {
         self.fresh = read.is_some();
         self.said = read.unwrap_or(Said { set: None, power: None, ..self.said });
         self.etag = etag;
+        self.doubt();
+    }
+
+    /// What a server of kilowatts cannot mean it has not said: some firmware has counted in kilowatts after an update. Nothing is known then,
+    /// and nothing is set.
+    pub(super) fn doubt(&mut self) {
+        if self.said.high.is_some_and(|high| high < self.base * ODD) {
+            self.said = Said { set: None, low: None, high: None, power: None, odd: true, ..self.said };
+        }
     }
 
     /// The limit that stands for certain, in watts.

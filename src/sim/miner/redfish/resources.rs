@@ -89,6 +89,10 @@ impl Service {
         let part = place.checked_sub(1);
         let off = view.write_api_off || (part.is_some() && part == manner.disabled);
         let mode = if off { "Disabled" } else { "Automatic" };
+        if manner.kilowatts {
+            let (set, low, high) = (set / 1e3, low / 1e3, high / 1e3);
+            return json!({ "SetPoint": set, "AllowableMin": low, "AllowableMax": high, "ControlMode": mode });
+        }
         if manner.unstated {
             return json!({ "SetPoint": whole(set), "ControlMode": mode });
         }
@@ -98,7 +102,8 @@ impl Service {
     pub(super) fn resource(&self, path: &str, form: Form, view: &View) -> Option<Value> {
         let miner = &self.miner;
         let power = view.power.get();
-        let reading = json!({ "Reading": rounded(power, 1), "DataSourceUri": SENSOR });
+        let unit = if miner.bmc(|manner| manner.kilowatts) { 1e3 } else { 1.0 };
+        let reading = json!({ "Reading": rounded(power / unit, 3), "DataSourceUri": SENSOR });
         let body = match path {
             SESSIONS => collection(self.kept().sessions.iter().map(|(id, _)| format!("{SESSIONS}/{id}"))),
             "/redfish/v1/Chassis" => {
