@@ -1,7 +1,9 @@
 //! What a reading teaches: where a draw settles, how fast it gets there, and whether it is on its way.
 
 use super::judge::{band, beside_a_cap};
-use super::{DEAF, MOVED, NEAR, PACE_RANGE, PACE_WEIGHT, SHORT_WAY, STEADY, STEADY_OVER, STOOD, Track, near};
+use super::{
+    DEAF, MOVED, NEAR, PACE_RANGE, PACE_WEIGHT, SHORT_WAY, STEADY, STEADY_OVER, STOOD, Sent, Track, near,
+};
 use crate::control::site::{Miner, Settings};
 use crate::control::snapshot::{Activity, Target};
 use crate::moment::Moment;
@@ -70,8 +72,8 @@ impl Track {
         let long_way = way.abs() > miner.nameplate.get() * SHORT_WAY;
         let stuck = long_way && (power - from).abs() < way.abs() * MOVED;
         // Whoever said no and got there all the same follows, too.
-        let got_there = arrived && !self.unanswered;
-        if long_way && !stuck && (got_there || self.sent.is_some_and(|sent| sent.accepted)) {
+        let follows = |sent: &Sent| sent.accepted || (sent.answered && arrived && !self.unanswered);
+        if long_way && !stuck && self.sent.as_ref().is_some_and(follows) {
             self.proven = true;
             self.deaf_until = None;
             self.deaf_for = DEAF.0;
