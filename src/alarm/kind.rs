@@ -53,7 +53,7 @@ pub enum Kind {
     Breach,
     /// A miner does not do what it was told.
     MinerStraggler,
-    /// A miner has stopped by a fault of its own.
+    /// A miner has stopped by a fault of its own, or a server works on with one.
     MinerFault,
     /// A miner does not answer.
     MinerSilent,
@@ -195,7 +195,7 @@ impl Kind {
             Self::ContractBroken => ("servers of", "were held below their contract"),
             Self::Breach => ("more was drawn than", "allowed"),
             Self::MinerStraggler => ("", "did not follow"),
-            Self::MinerFault => ("", "was stopped by a fault of its own"),
+            Self::MinerFault => ("", "reported a fault of its own"),
             Self::MinerSilent => ("", "did not answer"),
             Self::ManyMiners => ("many miners of", "were in trouble"),
             Self::SurplusUnused => ("the miners of", "left surplus unused"),

@@ -143,7 +143,7 @@ fn word(state: MinerState, count: u64) -> &'static str {
     match (state, count) {
         (MinerState::Straggler, 1) => "straggler",
         (MinerState::Straggler, _) => "stragglers",
-        (MinerState::Fault, _) => "stopped by a fault",
+        (MinerState::Fault, _) => "with a fault",
         (MinerState::Pending, _) => "not asked yet",
         (state, _) => state.name(),
     }

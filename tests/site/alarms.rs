@@ -545,7 +545,7 @@ fn surplus_that_is_left_is_told_with_the_reason() {
     assert_eq!(
         left.words,
         "leaves 12.3 kW of the surplus unused for 3 min: 4 asleep, the next waits for 3.31 kW, 2.46 kW are there; 2 stragglers; \
-         1 stopped by a fault"
+         1 with a fault"
     );
     let mut world = well(0);
     world.decision.fleet.left_for = Duration::from_secs(40);

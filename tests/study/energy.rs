@@ -506,7 +506,7 @@ async fn of_quarters_of_an_earlier_version_all_is_told_that_may_be_because_of_th
     opened.store.write(Write { energy, ..Write::default() }).await.unwrap();
     drop(opened);
     let earlier = rusqlite::Connection::open(&path).unwrap();
-    let older = "ALTER TABLE energy DROP COLUMN unattributed_j; ALTER TABLE energy DROP COLUMN unmetered_j; PRAGMA user_version = 9;";
+    let older = "DROP TABLE refreshes; ALTER TABLE energy DROP COLUMN unattributed_j; ALTER TABLE energy DROP COLUMN unmetered_j; PRAGMA user_version = 9;";
     earlier.execute_batch(older).unwrap();
     drop(earlier);
     assert!(Store::open(&path, 10).unwrap().damaged.is_none());

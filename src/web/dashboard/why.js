@@ -153,7 +153,7 @@ export function notes(status, counts, works) {
 		if (cycle.late_miners) add("warning", `${does(cycle.late_miners, "not answer")} for now, and count as before until they are silent for long enough`, "#miners");
 		if (counts.unanswered) add("warning", `${does(counts.unanswered, "not answer an order")} and count at the worst of before and after`, "#miners");
 		if (counts.straggler) add("warning", does(counts.straggler, "not do what was told"), "#miners");
-		if (counts.fault) add("warning", `${many(counts.fault, "miner")} stopped by a fault`, "#miners");
+		if (counts.fault) add("warning", `${many(counts.fault, "miner")} with a fault`, "#miners");
 		// What lasts for a moment would only make the page jump.
 		if (!over && fleet.left_why && fleet.left_for_seconds >= 10) add(fleet.left_for_seconds < LONG ? "notice" : "warning", `${power(fleet.left_watts)} unused for ${span(fleet.left_for_seconds)}: ${fleet.left_why}`, "#miners");
 		else if (fleet.waiting) add("notice", `${fleet.waiting.miner} ${fleet.waiting.words}`, "#miners");

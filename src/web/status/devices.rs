@@ -85,7 +85,7 @@ pub struct Miner {
     pub setpoint_watts: Option<f64>,
     /// Its hashrate by its own fresh reading.
     pub hashrate_hashes_per_second: Option<f64>,
-    /// The vendor's words when it stopped by a fault of its own.
+    /// The vendor's words when it reports a fault of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
