@@ -80,9 +80,10 @@ async fn every_driver_takes_a_command_and_the_fleet_follows() {
 
     let fleet = |truth: &Truth| truth.fleet.get();
     until(&simulation, "the fleet takes some of the surplus", 60, |now| fleet(now) > began + 5_000.0).await;
-    // The two that can only be watched go on; the slow firmware takes half a minute.
-    until(&simulation, "the surplus is gone, and the miners sleep", 75, |now| fleet(now) < 14_000.0).await;
-    assert!(simulation.truth().pcc.get() < 0.0, "{} are imported", simulation.truth().pcc);
+    // The two that can only be watched go on; the slow firmware takes half a minute. What is left of the surplus may be
+    // used to the last watt: how far below it the fleet comes to rest is not asked here.
+    let gone = |now: &Truth| now.scenario_time > Duration::from_secs(11) && now.pcc.get() < 0.0;
+    until(&simulation, "the surplus is gone, the miners sleep, nothing is imported", 150, gone).await;
 
     let metrics = scrape(&daemon).await;
     for kind in devices() {
