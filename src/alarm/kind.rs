@@ -237,7 +237,9 @@ impl Kind {
             Self::MinerStraggler => {
                 "look at the miner's own page: is its power limit set by somebody else, is it tuning?"
             }
-            Self::MinerFault => "look at the miner's own page: fans, hash boards, power supply, pool",
+            Self::MinerFault => {
+                "look at its own page: fans, hash boards, power supply, pool; of a server, its BMC's log and its GPUs"
+            }
             Self::MinerSilent => {
                 "check its power, its network cable and whether its address has changed; of one that answers and has not answered an order, look at its own page"
             }

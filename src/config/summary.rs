@@ -114,7 +114,7 @@ impl<'s> Tree<'s> {
         for miner in &site.miners {
             if let Some(sum) = tree.sums.get_mut(miner.circuit.0) {
                 sum.miners += 1;
-                sum.minimum += miner.minimum();
+                sum.minimum += miner.contract.unwrap_or_default().max(miner.minimum());
                 sum.maximum += miner.maximum();
                 sum.nameplate += miner.nameplate;
                 sum.sleep += miner.least();

@@ -24,9 +24,6 @@ use crate::energy::tally::Totals;
 use crate::maintenance::counts;
 use crate::units::Watts;
 
-/// No site has so much, in watts: it stands for none.
-const UNBOUNDED: f64 = 1e15;
-
 /// Whether every name and label of the catalogue is one that Prometheus takes.
 ///
 /// # Errors
@@ -243,8 +240,8 @@ fn circuits(frame: &Frame, now: Moment, families: &mut Vec<MetricFamily>) {
             headroom.add(&[name], outcome.headroom.get());
         }
         // What nothing bounds has no value.
-        if outcome.budget.get() < UNBOUNDED {
-            budget.add(&[name], outcome.budget.get());
+        if let Some(bound) = outcome.bound() {
+            budget.add(&[name], bound.get());
         }
         binding.add(&[name, &source_label(site, outcome.binding)], 1.0);
         shortfall.add(&[name], outcome.shortfall.get());

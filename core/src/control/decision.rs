@@ -142,6 +142,9 @@ pub struct CircuitDecision {
     pub emergency_stop: Option<StopState>,
 }
 
+/// No site has so much, in watts: a budget of more is that of a circuit on which no limit acts.
+const UNBOUNDED: f64 = 1e15;
+
 /// Of what miners draw asleep they may draw this much, in fact: meters hum, and so do power supplies.
 pub(super) const HUM: f64 = 1.5;
 
@@ -149,6 +152,11 @@ impl CircuitDecision {
     /// The most that its miners draw when all of them sleep.
     pub fn at_most_asleep(&self) -> Watts {
         self.asleep.scaled(HUM).max(self.asleep + Watts::whole(1))
+    }
+
+    /// The budget, where a limit acts on it or on what it hangs on.
+    pub fn bound(&self) -> Option<Watts> {
+        (self.budget.get() < UNBOUNDED).then_some(self.budget)
     }
 
     /// How far its miners are above the budget, beyond what they would draw if all slept, which nobody can help. What they were told

@@ -39,9 +39,15 @@ pub fn start(text: &str) -> Option<Start> {
     moment(text).map(Start::At)
 }
 
-/// Reads a moment (RFC 3339, with an offset).
+/// Reads a moment (RFC 3339, with an offset). The last day of the year 9999, which programs write for "for ever" and which
+/// lies beyond what can be computed with in some offset, is the last moment that can.
 pub fn moment(text: &str) -> Option<Wall> {
-    let moment: Timestamp = text.trim().parse().ok()?;
+    let text = text.trim();
+    let moment: Timestamp = text.parse().ok().or_else(|| {
+        let rest = text.strip_prefix("9999-12-3")?;
+        let earlier: Option<Timestamp> = format!("9998-12-3{rest}").parse().ok();
+        earlier.and_then(|_| Timestamp::from_second(Timestamp::MAX.as_second()).ok())
+    })?;
     Some(Wall::unix_millis(moment.as_millisecond()))
 }
 
@@ -162,6 +168,26 @@ mod tests {
         }
         assert_eq!(length("PT1.5S", false), Some(Length::For(Duration::from_millis(1_500))));
         assert_eq!(length("-PT5M", true), Some(Length::For(Duration::from_secs(300))));
+    }
+
+    #[test]
+    fn the_last_day_of_the_calendar_is_for_ever_in_any_offset_and_nothing_else_is() {
+        for text in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999+05:00", "9999-12-31T00:00:00-11:00"]
+        {
+            let read = moment(text).unwrap_or_else(|| panic!("{text}"));
+            let written = write_moment(read);
+            assert!(written.starts_with("9999-12-30T22"), "{text}: {written}");
+            assert_eq!(moment(&written), Some(read));
+        }
+        for text in [
+            "9999-12-31",
+            "9999-12-31T25:00:00Z",
+            "9999-12-3",
+            "9999-12-32T00:00:00Z",
+            "9999-13-31T00:00:00Z",
+        ] {
+            assert_eq!(moment(text), None, "{text}");
+        }
     }
 
     #[test]

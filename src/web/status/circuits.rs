@@ -31,7 +31,7 @@ pub struct Circuit {
     pub other_watts: f64,
     /// What its own limits leave to its miners; `null` where it has none.
     pub headroom_watts: Option<f64>,
-    /// What its miners may draw.
+    /// What its miners may draw; all that they can, where no limit acts on them.
     pub budget_watts: f64,
     /// What its miners are set to.
     pub setpoint_watts: f64,
@@ -185,7 +185,7 @@ fn one(
         miners_watts: outcome.miners.get(),
         other_watts: outcome.other.get(),
         headroom_watts: outcome.limits.iter().any(|limit| limit.acts).then(|| outcome.headroom.get()),
-        budget_watts: outcome.budget.get(),
+        budget_watts: outcome.bound().unwrap_or(full).get(),
         setpoint_watts: outcome.setpoint.get(),
         shortfall_watts: outcome.shortfall.get(),
         over_watts: outcome.over().get(),
