@@ -343,12 +343,13 @@ mod tests {
             std::thread::yield_now();
         }
         std::fs::remove_dir_all(&folder.0).unwrap();
-        bench.cycles(&mut recorder, 120);
+        // It is noticed with the next block, which may be as far behind as the queue is long, and tried again after a minute.
+        bench.cycles(&mut recorder, 300);
         recorder.end().await;
         let health = recorder.shared.health();
         assert_eq!(health.errors, 1);
         let verdict = look(&folder.0);
-        assert!(verdict.cycles >= 40 && verdict.gaps.len() == 1, "{verdict:?}");
+        assert!(verdict.cycles >= 150 && verdict.gaps.len() == 1, "{verdict:?}");
     }
 
     #[tokio::test]
