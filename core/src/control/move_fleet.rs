@@ -151,7 +151,8 @@ pub(super) fn items<'a>(
         .map(|((miner, track), offered)| {
             let gain = scales.get(miner.circuit.0).copied().unwrap_or(1.0);
             let actuator = track.actuator(miner);
-            let movable = track.movable() && actuator != Actuator::Fixed;
+            let lowerable = track.lowerable(miner);
+            let movable = (track.movable() || lowerable) && actuator != Actuator::Fixed;
             let kept = track.hold == Some(Hold::Asleep);
             let starting = track.state == MinerState::Starting;
             let stopped = track.stopped(miner);
@@ -176,7 +177,7 @@ pub(super) fn items<'a>(
                 settled.max(track.counted)
             } else if starting {
                 track.start_draw(miner).max(track.draw)
-            } else if track.is_late(miner) {
+            } else if track.is_late(miner) || lowerable {
                 settled.max(track.draw)
             } else {
                 track.held(miner).min(expected)
@@ -196,7 +197,10 @@ pub(super) fn items<'a>(
                 points,
                 class: miner.class,
                 sleeps: miner.sleeps,
-                contract: miner.contract.map_or(0.0, |contract| contract.get() * gain),
+                // What was agreed holds for the draw and for the cap under which the work sees itself, whatever was learned of the two.
+                contract: miner
+                    .contract
+                    .map_or(0.0, |contract| contract.get() / track.settling.scale().min(1.0)),
                 sleep: asleep * gain,
                 scale: track.settling.scale() * gain,
                 floor: track.settling.floor().unwrap_or(0.0) * gain,

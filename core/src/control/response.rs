@@ -94,8 +94,11 @@ pub struct Sent {
     pub moving: bool,
     /// Whether a start that it asked for has begun to draw power.
     pub begun: bool,
-    /// Whether it asks for less than the setpoint before.
+    /// Whether it asks for no more than the setpoint before.
     pub lowers: bool,
+    /// Whether it asks for less than that, or repeats one that did and was not followed.
+    #[serde(default)]
+    pub lowered: bool,
     /// Since when it moves this way without having got anywhere: a new command in the same direction does not
     /// give a miner that ignores all of them more time.
     pub stuck_since: Moment,
@@ -609,6 +612,7 @@ impl Track {
             (Some(Target::Power(before)), Target::Power(after)) => after > before,
             (Some(Target::Sleep) | None, Target::Power(_)) => true,
         };
+        let lowered = !raises && self.setpoint != Some(target);
         if raises {
             self.raised_at = Some(now);
         }
@@ -650,6 +654,8 @@ impl Track {
             moving: false,
             begun: false,
             lowers: !raises,
+            lowered: lowered
+                || !raises && self.sent.is_some_and(|before| before.lowered && !before.arrived),
             stuck_since,
             stuck_at,
         });
@@ -662,6 +668,16 @@ impl Track {
             self.state,
             MinerState::Hashing | MinerState::Starting | MinerState::Asleep | MinerState::Fault
         ) && self.setpoint.is_some()
+    }
+
+    /// Whether it does not follow, and was not told to draw less since it did: it draws more than it was raised to, say, and has not
+    /// refused any lowering, so that one is worth a try before somebody else gives up more.
+    pub fn lowerable(&self, miner: &Miner) -> bool {
+        self.state == MinerState::Straggler
+            && self.setpoint.is_some()
+            && self.draw >= miner.minimum().get() * 0.5
+            && self.sent.is_some_and(|sent| sent.answered && !sent.lowered)
+            && !self.unanswered
     }
 
     fn note_delivery(&mut self, delivery: Option<&Delivery>, now: Moment) {

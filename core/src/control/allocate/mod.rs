@@ -38,7 +38,7 @@ pub struct Item<'a> {
     pub class: LoadClass,
     /// Whether it can be put to sleep.
     pub sleeps: bool,
-    /// True watts below which it is not lowered, because that was agreed; 0 where nothing was, or where that does not count now.
+    /// Own watts below which it is not told to go, because that was agreed; 0 where nothing was, or where that does not count now.
     pub contract: f64,
     /// True watts asleep. Of one that does not sleep it says nothing.
     pub sleep: f64,
@@ -121,12 +121,11 @@ impl Item<'_> {
                 };
                 // A floor lies where it lies; a target that is the lowest is one that can be set.
                 let floor = whole(own(self.floor), f64::floor);
-                let agreed = whole(own(self.contract), f64::ceil);
+                let agreed = whole(self.contract, f64::ceil);
                 lowest.max(self.range.0).max(floor).max(agreed).min(self.maximum())
             }
             Actuator::Steps => {
-                let agreed = own(self.contract);
-                let enough = self.points.iter().find(|point| point.power.get() >= agreed);
+                let enough = self.points.iter().find(|point| point.power.get() >= self.contract);
                 enough.or(self.points.last()).map_or(0.0, |point| point.power.get())
             }
         }

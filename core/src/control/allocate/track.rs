@@ -553,21 +553,35 @@ pub fn wake(
         options.extend(turn(item, index, favoured, terms));
     }
     options.sort_by(in_turn);
-    for ((_, favour), _, _, index) in options {
+    // Where there is too little for paused work, what there is stays there for it: no miner is woken with that.
+    let mut kept = vec![false; wakes.bases.len()];
+    for ((class, favour), _, _, index) in options {
         let Some(item) = items.get_mut(index) else { continue };
+        let path = tree.path(item.circuit);
+        if class == LoadClass::Miner
+            && !favour
+            && path.iter().any(|&circuit| kept.get(circuit) == Some(&true))
+        {
+            continue;
+        }
         // As low as it runs well: the rest can be added within seconds once it is there.
         let level = item.best();
         let start = item.start_draw(level) - item.sleep;
         let least = least(item);
         let top = item.power_at(Level::Power(item.maximum())) - item.sleep;
         let worth = least * item.sleep_cost * START_COST;
-        let fits = tree.path(item.circuit).iter().all(|&circuit| {
+        let fits = |circuit: usize| {
             let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
             value(&wakes.bases) + start <= value(&wakes.sustained)
                 && (favour || (!is_taken(item, circuit, wakes) && value(&wakes.left_over) >= worth))
                 && value(&wakes.pace) > 0.0
-        });
-        if !fits {
+        };
+        if !path.iter().all(|&circuit| fits(circuit)) {
+            if class != LoadClass::Miner {
+                for &circuit in path.iter().filter(|&&circuit| !fits(circuit)) {
+                    kept.get_mut(circuit).into_iter().for_each(|kept| *kept = true);
+                }
+            }
             continue;
         }
         tree.add(&mut wakes.bases, CircuitId(item.circuit), start);
