@@ -561,13 +561,16 @@ fn wake(
             // As if the load were as high as it has been, with what is to be kept free then.
             let at_top = circuit.raise + circuit.reserve - circuit.reserve_at_top - (most - current);
             // As it has been on the mean, and is: with what is to be kept free now.
-            (at_top, at_top.max(circuit.raise - (mean - current).max(0.0)))
+            let usual = at_top.max(circuit.raise - (mean - current).max(0.0));
+            // Only the surplus may be low for a moment: no other limit is wider than it is now.
+            let most = if circuit.follows_surplus() { f64::INFINITY } else { circuit.raise };
+            (at_top.min(most), usual.min(most))
         })
         .unzip();
     let mut wakes = Wakes {
         sustained,
         usual,
-        bases: per_circuit(items, &state.tree, count, |item| item.base),
+        bases: track::bases(items, &state.tree, count),
         taken: taken(items, &state.tree, circuits),
         pace: vec![rate - state.wake_debt; count],
         left_over: Vec::new(),

@@ -454,7 +454,7 @@ impl Track {
         self.was_starting = starting;
         self.note_start(miner, fresh, now);
         self.state = self.judge(miner, settings, input, reachable, activity, goal, now);
-        if self.state == MinerState::Straggler && self.deaf_until.is_none() {
+        if self.state == MinerState::Straggler && self.deaf_until.is_none() && !self.lowerable(miner) {
             self.deaf_until = Some(now + self.deaf_for);
             self.deaf_for = (self.deaf_for * 2).min(DEAF.1);
         }
@@ -654,8 +654,7 @@ impl Track {
             moving: false,
             begun: false,
             lowers: !raises,
-            lowered: lowered
-                || !raises && self.sent.is_some_and(|before| before.lowered && !before.arrived),
+            lowered: lowered || !raises && self.sent.is_some_and(|before| before.lowered && !before.arrived),
             stuck_since,
             stuck_at,
         });

@@ -17,6 +17,11 @@ use crate::control::site::{Actuator, LoadClass, OperatingPoint};
 
 /// A cap of a server that is no further above its draw than this share of its highest takes from its work, or soon may.
 const LITTLE_SLACK: f64 = 0.03;
+/// What is left above the draw of one whose cap comes down because nobody uses it, as a share of its highest: so that a job which goes on as
+/// it did stands below its cap and is not raised for nothing.
+const SPARE: f64 = 0.02;
+/// One that draws to within this share of its highest of its cap uses it.
+const USED: f64 = 0.01;
 
 /// Where a miner is or shall be put. The power is in the miner's own watts, as it is commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +111,16 @@ impl Item<'_> {
     /// Whether its cap lies so far above what it draws that it takes nothing from its work.
     pub fn idle(&self) -> bool {
         self.slack > 0.0 && self.slack > self.maximum() * self.scale * LITTLE_SLACK
+    }
+
+    /// Whether its work has not come near its cap, which a higher one would not change.
+    pub fn unused(&self) -> bool {
+        self.slack > 0.0 && self.slack > self.maximum() * self.scale * USED
+    }
+
+    /// True watts to which the cap of an idle one comes down.
+    pub fn trimmed(&self) -> f64 {
+        self.settled + self.maximum() * self.scale * SPARE
     }
 
     /// The least own watts while hashing: by its points, by the device where that is more, and by what was agreed.

@@ -5,6 +5,7 @@
 //! the cheapest such miner does.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use crate::control::allocate::ranking::Ranking;
 use crate::control::allocate::{Item, Level};
@@ -474,14 +475,41 @@ pub struct Wakes {
     pub sustained: Vec<f64>,
     /// What has been there in the same time on the mean: what one more is worth goes by that, and short dips cost little of it.
     pub usual: Vec<f64>,
-    /// What those that run or start cannot be kept from drawing ([`Item::base`]).
-    pub bases: Vec<f64>,
+    /// What those that run or start do not leave to whoever of a class is woken now ([`bases`]).
+    pub bases: BTreeMap<LoadClass, Vec<f64>>,
     /// What those that run or start take of it, all budgets considered: soon, where it is surplus, and else at last.
     pub taken: Vec<f64>,
     /// How much may be started in this cycle.
     pub pace: Vec<f64>,
     /// What those that run could not take of late, in watt-seconds.
     pub left_over: Vec<f64>,
+}
+
+impl Wakes {
+    /// What those that run or start do not leave to an item in a circuit.
+    pub fn base(&self, item: &Item<'_>, circuit: usize) -> f64 {
+        self.bases.get(&item.class).and_then(|bases| bases.get(circuit)).copied().unwrap_or(0.0)
+    }
+}
+
+/// Per circuit and class of those that sleep, what those that run or start do not leave to one of that class that is woken: what they
+/// cannot be kept from drawing ([`Item::base`]), and all that is drawn by whoever makes no room for that class.
+pub fn bases(items: &[Item<'_>], tree: &Tree, circuits: usize) -> BTreeMap<LoadClass, Vec<f64>> {
+    let asleep = items.iter().filter(|item| item.level == Level::Sleep && item.movable);
+    let mut all: BTreeMap<LoadClass, Vec<f64>> =
+        asleep.map(|item| (item.class, vec![0.0; circuits])).collect();
+    for (class, bases) in &mut all {
+        for item in items {
+            let stays = item.class > *class && item.movable && item.level != Level::Sleep;
+            let base = if stays { item.base.max(item.settled) } else { item.base };
+            bases.get_mut(item.circuit).into_iter().for_each(|sum| *sum += base);
+        }
+        let own = std::mem::replace(bases, vec![0.0; circuits]);
+        for (circuit, base) in own.into_iter().enumerate() {
+            tree.add(bases, CircuitId(circuit), base);
+        }
+    }
+    all
 }
 
 /// Whose turn it is to be woken: by class, whether it is favoured, what it brings for each watt, and by lot.
@@ -543,7 +571,7 @@ pub fn wake(
         // Where there is no room at all nobody fits, and a start only takes of it.
         let none = tree.path(item.circuit).iter().any(|&circuit| {
             let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
-            value(&wakes.bases) > value(&wakes.sustained)
+            wakes.base(item, circuit) > value(&wakes.sustained)
                 || (!favour && value(&wakes.taken) > value(&wakes.usual))
                 || value(&wakes.pace) <= 0.0
         });
@@ -554,7 +582,7 @@ pub fn wake(
     }
     options.sort_by(in_turn);
     // Where there is too little for paused work, what there is stays there for it: no miner is woken with that.
-    let mut kept = vec![false; wakes.bases.len()];
+    let mut kept = vec![false; wakes.sustained.len()];
     for ((class, favour), _, _, index) in options {
         let Some(item) = items.get_mut(index) else { continue };
         let path = tree.path(item.circuit);
@@ -572,7 +600,7 @@ pub fn wake(
         let worth = least * item.sleep_cost * START_COST;
         let fits = |circuit: usize| {
             let value = |list: &[f64]| list.get(circuit).copied().unwrap_or(0.0);
-            value(&wakes.bases) + start <= value(&wakes.sustained)
+            wakes.base(item, circuit) + start <= value(&wakes.sustained)
                 && (favour || (!is_taken(item, circuit, wakes) && value(&wakes.left_over) >= worth))
                 && value(&wakes.pace) > 0.0
         };
@@ -584,7 +612,9 @@ pub fn wake(
             }
             continue;
         }
-        tree.add(&mut wakes.bases, CircuitId(item.circuit), start);
+        for bases in wakes.bases.values_mut() {
+            tree.add(bases, CircuitId(item.circuit), start);
+        }
         tree.add(&mut wakes.taken, CircuitId(item.circuit), top);
         tree.add(&mut wakes.pace, CircuitId(item.circuit), -start);
         tree.add(&mut wakes.left_over, CircuitId(item.circuit), -worth);

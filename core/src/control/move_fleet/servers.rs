@@ -16,7 +16,7 @@ const QUICK: f64 = 1.0;
 const SOON: f64 = 0.3;
 
 /// Where a limit other than the surplus is used up by what is counted, caps that take nothing from anybody's work go first: those of
-/// servers come down to what they have drawn lately, and stay there until they draw that. Tells what each circuit's limits other than the
+/// servers come down to a little above what they have drawn lately, and stay there until they draw that. Tells what each circuit's limits other than the
 /// surplus leave then, and how much more than they were found to leave that is.
 pub(super) fn trim(
     items: &mut [Item<'_>],
@@ -37,7 +37,7 @@ pub(super) fn trim(
     };
     let used_up = |path: &[usize]| path.iter().any(|above| full.get(*above) == Some(&true));
     for (index, item) in items.iter_mut().enumerate() {
-        if !item.idle() || !item.movable || item.level == Level::Sleep {
+        if !item.unused() || !item.movable || item.level == Level::Sleep {
             continue;
         }
         let path = tree.path(item.circuit);
@@ -45,10 +45,10 @@ pub(super) fn trim(
             continue;
         }
         item.raisable = false;
-        if !used_up(path) {
+        if !item.idle() || !used_up(path) {
             continue;
         }
-        let level = match item.fit(item.settled) {
+        let level = match item.fit(item.trimmed()) {
             Level::Sleep => Level::Power(item.minimum()),
             level @ Level::Power(_) => level,
         };

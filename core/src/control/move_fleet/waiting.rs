@@ -22,7 +22,7 @@ pub(super) fn waiting(
     let item = items.get(index)?;
     let start = item.start_draw(item.best()) - item.sleep;
     let each = state.tree.path(item.circuit).iter().filter_map(|&at| {
-        let (circuit, base) = (circuits.get(at)?, wakes.bases.get(at)?);
+        let (circuit, base) = (circuits.get(at)?, wakes.base(item, at));
         let (sustained, now) = (wakes.sustained.get(at)? - base, circuit.raise - base);
         let held = if circuit.shows && now >= start {
             Held::Brief

@@ -160,9 +160,10 @@ impl Track {
         let moved = sent.from - self.draw > way * MOVED;
         // One that moved has a floor of its own, which is learned; one that did not is a straggler.
         let stays = !moved || matches!(self.setpoint, Some(Target::Sleep));
-        // One that was raised and draws no more than it was told does what it was told, whatever was learned of it.
+        // One that was raised and draws no more than it was told does what it was told, whatever was learned of it; so does one under a
+        // cap.
         let most = match self.setpoint {
-            Some(Target::Power(told)) if !sent.lowers => goal.max(told.get()),
+            Some(Target::Power(told)) if !sent.lowers || miner.response.caps => goal.max(told.get()),
             _ => goal,
         };
         let above = stays && self.draw > most && !near(miner, self.draw, most);

@@ -8,7 +8,7 @@ use super::plant::{Manner, Plant};
 use super::quality::items;
 use crate::control::allocate::Level;
 use crate::control::allocate::optimum::{Hulls, solve};
-use crate::control::decision::{Decision, MinerState};
+use crate::control::decision::{Decision, MinerDecision, MinerState};
 use crate::control::headroom;
 use crate::control::signal::{Active, Basis, Urgency, Why};
 use crate::control::site::{
@@ -671,4 +671,112 @@ fn one_that_may_be_raised_now_and_then_only_is_raised_by_more_then() {
 fn one_whose_every_small_step_costs_more_than_it_brings_goes_all_the_way_all_the_same() {
     assert!(back_after_a_pause(0, 10) < 90);
     assert!(back_after_a_pause(10, 10) < 120);
+}
+
+#[test]
+fn no_cap_lies_below_a_contract_whatever_was_learned_of_what_a_cap_comes_to() {
+    for error in [1.08, 1.0, 0.95] {
+        let mut site = hall(4, LoadClass::Guaranteed);
+        for server in site.miners.iter_mut().skip(4) {
+            server.contract = Some(Watts::whole(5_000));
+        }
+        let mut plant = Plant::new(site, 0.9, |_| -90e3);
+        for server in plant.miners.iter_mut().skip(4) {
+            server.error = error;
+        }
+        run(&mut plant, 120);
+        plant.orders = vec![order(8_000, Urgency::Normal)];
+        let mut least = f64::INFINITY;
+        for _ in 0..300 {
+            for command in plant.cycle().commands.iter().filter(|it| it.miner.0 >= 4) {
+                let Target::Power(power) = command.target else { panic!("{command:?}") };
+                least = least.min(power.get());
+            }
+        }
+        assert!(least >= 5_000.0 - 1e-6, "{least} W where a cap comes to {error} times of it");
+        let left = servers(&plant);
+        assert!((19_900.0..21_700.0).contains(&left), "{left} W at {error}");
+    }
+}
+
+/// Miners that were raised and come down to what they were told within minutes, as tuning ones do.
+#[test]
+fn who_draws_more_than_it_was_raised_to_is_lowered_like_the_others_before_any_work_is_paused() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.orders = vec![order(26_000, Urgency::Normal)];
+    run(&mut plant, 180);
+    plant.orders = vec![order(48_000, Urgency::Normal)];
+    let late = |decision: &Decision| -> Vec<usize> {
+        let miners = decision.miners.iter().take(10).enumerate();
+        let late =
+            |it: &MinerDecision| it.state == MinerState::Straggler && it.setpoint != Some(Target::Sleep);
+        miners.filter(|(_, it)| late(it)).map(|(index, _)| index).collect()
+    };
+    let mut above = Vec::new();
+    for second in 0..240 {
+        for miner in plant.miners.iter_mut().take(10) {
+            miner.error = 1.0 + 0.12 * (-f64::from(second) / 120.0).exp();
+        }
+        above = late(&plant.cycle());
+        if above.len() >= 2 {
+            break;
+        }
+    }
+    assert!(above.len() >= 2, "only {above:?} do not follow");
+    // All miners must sleep for it, and more.
+    plant.orders = vec![order(12_000, Urgency::Normal)];
+    let mut told = [None; 10];
+    for second in 0..60 {
+        for command in plant.cycle().commands.iter().filter(|it| it.target == Target::Sleep) {
+            told.get_mut(command.miner.0).into_iter().for_each(|told| _ = told.get_or_insert(second));
+        }
+    }
+    for index in above {
+        let told = told[index];
+        assert!(told.is_some_and(|told| told <= 1), "miner {index} is told after {told:?} s");
+    }
+    assert!(plant.draw() < 12_100.0, "{} W", plant.draw());
+}
+
+#[test]
+fn what_is_too_little_for_paused_work_goes_to_no_miner() {
+    let mut plant = Plant::new(hall_with_hooks(10), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    plant.orders = vec![order(9_500, Urgency::Normal)];
+    run(&mut plant, 180);
+    let paused = |plant: &Plant| plant.miners.iter().skip(10).take(2).filter(|it| it.draw < 700.0).count();
+    assert_eq!(paused(&plant), 2);
+    // Those that run are at their highest, and there is enough to wake a miner and not to resume one of the paused.
+    plant.orders = vec![order(16_300, Urgency::Normal)];
+    for _ in 0..300 {
+        let decision = plant.cycle();
+        let woken = decision.commands.iter().find(|it| it.miner.0 < 10 && it.target != Target::Sleep);
+        assert!(woken.is_none(), "{woken:?}");
+    }
+    assert!(paused(&plant) == 2 && servers(&plant) > 13.1e3, "{} W", servers(&plant));
+    plant.orders = vec![order(30_000, Urgency::Normal)];
+    run(&mut plant, 300);
+    assert!(servers(&plant) > 0.98 * FULL && miners(&plant) > 4e3, "{} W", plant.draw());
+}
+
+#[test]
+fn a_cap_that_is_hardly_used_is_not_moved_up_and_down() {
+    let mut plant = Plant::new(hall(20, LoadClass::Throttle), 0.9, |_| -90e3);
+    for server in plant.miners.iter_mut().skip(20) {
+        server.demand = 5_500.0;
+    }
+    run(&mut plant, 120);
+    plant.orders = vec![order(40_000, Urgency::Normal)];
+    run(&mut plant, 180);
+    let mut moved = 0;
+    for _ in 0..300 {
+        moved += plant.cycle().commands.iter().filter(|it| it.miner.0 >= 20).count();
+    }
+    assert!(moved <= SERVERS, "{moved} caps were told within five minutes");
+    for server in plant.miners.iter_mut().skip(20) {
+        server.demand = f64::INFINITY;
+    }
+    run(&mut plant, 60);
+    assert!(servers(&plant) > 0.98 * FULL, "a job that wants more has it: {} W", servers(&plant));
 }
