@@ -778,5 +778,6 @@ fn a_cap_that_is_hardly_used_is_not_moved_up_and_down() {
         server.demand = f64::INFINITY;
     }
     run(&mut plant, 60);
-    assert!(servers(&plant) > 0.98 * FULL, "a job that wants more has it: {} W", servers(&plant));
+    // But for a rest that is not worth moving miners for.
+    assert!(servers(&plant) > 0.97 * FULL, "a job that wants more has it: {} W", servers(&plant));
 }
