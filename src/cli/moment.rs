@@ -84,7 +84,8 @@ pub(super) fn day_time(value: &Value) -> String {
         Some(millis) => Timestamp::from_millisecond(millis).ok(),
         None => value.as_str().and_then(|text| text.parse::<Timestamp>().ok()),
     };
-    at.map_or_else(
+    // What has no beginning begins when counting does.
+    at.filter(|at| at.as_second() > 0).map_or_else(
         || String::from("–"),
         |at| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
     )

@@ -582,6 +582,13 @@ impl Collector {
             let own = template.own_port.filter(|_| at.value.count() == 1);
             at.value.hosts().map(move |host| (Host { port: host.port.or(own), ..host }, at.span))
         });
+        if count > 1 && template.pause.as_ref().is_some_and(|pause| !pause.tells_servers_apart()) {
+            report.error(
+                name.span,
+                format!("the {count} servers of group `{}` have one pause hook, which is not told which of them is meant", name.value),
+                "write {name} where the address names the server: url = \"http://127.0.0.1:9000/pause/{name}\"",
+            );
+        }
         for (index, (host, span)) in hosts.enumerate() {
             self.add(format!("{}-{:0width$}", name.value, index + 1), host, span, template, origin, report);
         }

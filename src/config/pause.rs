@@ -246,6 +246,22 @@ mod tests {
     }
 
     #[test]
+    fn a_hook_of_a_group_is_told_which_server_is_meant() {
+        let group = |url: &str| {
+            let text = format!(
+                "{HEAD}[groups.gpu]\ndriver = \"zeusd\"\ncircuit = \"pcc\"\naddresses = [\"127.0.0.1-127.0.0.3\"]\nminimum = \"1 kW\"\n\
+                 maximum = \"2 kW\"\nnameplate = \"2.2 kW\"\nclass = \"interruptible\"\npause = {{ url = \"{url}\" }}\n"
+            );
+            parse(&text, Path::new("site.toml"), &Options::default()).map_err(|errors| errors.to_string())
+        };
+        let error = group("http://127.0.0.1:9000/pause").unwrap_err();
+        assert!(error.contains("the 3 servers of group `gpu` have one pause hook"), "{error}");
+        for url in ["http://127.0.0.1:9000/pause/{name}", "http://127.0.0.1:9000/pause?of={name}"] {
+            assert!(group(url).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_with_a_hook_is_told_with_its_place() {
         let class = "class = \"interruptible\"";
         for (driver, class, pause, words) in [

@@ -64,6 +64,14 @@ pub struct Pause {
 }
 
 impl Pause {
+    /// Whether the hook is told which server is meant, so that one serves several. A program always is: its environment says it.
+    pub fn tells_servers_apart(&self) -> bool {
+        match &self.way {
+            Way::Http { url, .. } => url.as_str().contains("%7Bname%7D") || url.as_str().contains("{name}"),
+            Way::Command(_) => true,
+        }
+    }
+
     /// The most that a server may draw and be believed to be paused: halfway to what it draws when it runs at its lowest.
     fn most(&self) -> Watts {
         (self.draw + self.lowest).scaled(0.5)

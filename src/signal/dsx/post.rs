@@ -42,7 +42,7 @@ const REFUSALS: (u32, f64) = (5, 1.0 / 60.0);
 /// Wait before what cannot be prepared is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 /// Why a source is degraded whose broker has no session of ours.
-const HOLE: &str = "the broker has kept nothing for us";
+const HOLE: &str = "the broker has kept nothing for us, as at a first connection or where it has forgotten us: what was said before now is not known";
 
 /// Keys that are on their way.
 type Fetching = Pin<Box<dyn Future<Output = Result<KeySet, String>> + Send>>;
