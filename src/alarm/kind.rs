@@ -227,12 +227,14 @@ impl Kind {
             Self::OverLimit => {
                 "find the load that draws it; if it is miners, `ballast limit set --emergency` stops all of them"
             }
-            Self::Shortfall => "switch off by hand what does not obey, or find out why it does not",
+            Self::Shortfall => {
+                "find out why what is named does not obey, or switch it off by hand; where all obey, only switching off by hand is less"
+            }
             Self::ContractBroken => {
                 "tell the tenant, and find what takes the room below the limit that is named: other loads, or what does not obey"
             }
             Self::Breach => {
-                "find out who draws it: what is named as not following, and loads that are no miners"
+                "find out who draws it: what is named as not following, loads that are no miners, or contracts that leave no less"
             }
             Self::MinerStraggler => {
                 "look at the miner's own page: is its power limit set by somebody else, is it tuning?"

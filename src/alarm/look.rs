@@ -255,7 +255,7 @@ const fn of_class(class: LimitClass) -> Option<Severity> {
 
 fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
-    let (nameplates, alone) = (site.nameplates(), alone(frame));
+    let (nameplates, alone, resisting) = (site.nameplates(), alone(frame), resisting(frame));
     for (index, (circuit, now)) in site.circuits.iter().zip(&frame.decision.circuits).enumerate() {
         let (id, name) = (CircuitId(index), circuit.name.as_str());
         let slack = nameplates.get(index).copied().unwrap_or(Watts::ZERO).scaled(OVER_NAMEPLATE);
@@ -270,8 +270,14 @@ fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
         if now.shortfall - left > slack.max(Watts::whole(1)) {
             let source = tightest(site, &frame.decision, id);
             let source = source_label(site, source.map_or(Source::Fleet, |(_, source)| source));
+            let resists = resisting.get(index).copied().unwrap_or(Watts::ZERO);
+            let why = if resists > slack.max(Watts::whole(1)) {
+                format!("{resists} of it by who does not answer or does not do what it was told")
+            } else {
+                String::from("though all do what they were told: contracts and lowest caps leave no less")
+            };
             let words = format!(
-                "the miners of {name} draw up to {} more than they may under {source}, and cannot be lowered further",
+                "the miners of {name} draw up to {} more than they may under {source}, and cannot be lowered further, {why}",
                 now.shortfall
             );
             found.add(Kind::Shortfall, name, Severity::Warning, Some(id), words);
@@ -320,6 +326,16 @@ fn alone(frame: &Frame) -> Vec<Watts> {
     frame.site.sums(|id, miner| {
         let left = hold_of(&frame.snapshot.holds, id) == Some(Hold::HandsOff);
         let decided = frame.decision.miners.get(id.0).filter(|_| left);
+        decided.map_or(Watts::ZERO, |now| (now.counted - miner.least()).at_least_zero())
+    })
+}
+
+/// Of each circuit, what those miners at or below it draw beyond their least that do not answer or do not do what they were told.
+fn resisting(frame: &Frame) -> Vec<Watts> {
+    frame.site.sums(|id, miner| {
+        let resists =
+            |state| matches!(state, MinerState::Straggler | MinerState::Unanswered | MinerState::Unreachable);
+        let decided = frame.decision.miners.get(id.0).filter(|now| resists(now.state));
         decided.map_or(Watts::ZERO, |now| (now.counted - miner.least()).at_least_zero())
     })
 }
@@ -539,7 +555,8 @@ fn breach(source: &SourceStatus, found: &mut Finds<'_>) {
     }
     let name = &*source.name;
     words.truncate(NAMED);
-    let words = format!("more is drawn than {name} allows, and it is told so: {}", words.join(", "));
+    let words =
+        format!("more is drawn than {name} allows, which has been reported to it: {}", words.join(", "));
     found.add(Kind::Breach, name, severity, None, words);
 }
 

@@ -249,9 +249,9 @@ fn insert(body: &mut Map<String, Value>, key: &str, value: Option<impl Into<Valu
 fn given(name: &str, answer: &Value) -> String {
     let limit = &answer["limit"];
     let outcome = match answer["outcome"].as_str() {
-        Some("accepted") => "is in the books",
+        Some("accepted") => "is accepted",
         Some("replaced") => "is changed",
-        _ => "was in the books already",
+        _ => "was accepted already",
     };
     let because = text(&limit["margin_reason"]);
     let (earlier, longer) = match margin(limit) {
@@ -389,9 +389,7 @@ fn listing(answer: &Value, width: Option<usize>) -> String {
     let acts = rows("sources").any(|source| source["acting"].as_array().is_some_and(|caps| !caps.is_empty()));
     let limits = match (limits.is_empty(), acts) {
         (false, _) => limits.within(width),
-        (true, true) => String::from(
-            "no orders are in the books; these caps act without one, or have just been taken back\n",
-        ),
+        (true, true) => String::from("no orders; these caps act without one, or have just been taken back\n"),
         (true, false) => String::from("no orders\n"),
     };
     let wider = wider.concat();
@@ -420,7 +418,7 @@ mod tests {
         } });
         assert_eq!(
             given("night", &answer),
-            "night is in the books: the import of pcc at most 300 kW, until it is taken back\n"
+            "night is accepted: the import of pcc at most 300 kW, until it is taken back\n"
         );
         let mut forgotten = answer;
         forgotten["stored"] = json!(false);

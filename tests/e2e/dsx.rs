@@ -12,6 +12,8 @@ use crate::bench::{Process, Settings, Site, always, eventually, now, scenario, s
 use crate::mqtt::{Broker, SECRET, USER, missing};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/dsx_partner.py");
+/// The partner for a first trial that the guide comes with.
+const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/dsx_partner.py");
 
 /// The Python of the partner, where everything that they need is here.
 fn python() -> Option<String> {
@@ -226,6 +228,32 @@ fn a_partner_lowers_and_lifts_and_nobody_else_moves_anything() {
     });
     partner.set(NULL, &[]);
     eventually("power returns", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
+    // As the guide has it, with the same key.
+    let (password, host) = (site.folder.join("password.txt"), site.host(60));
+    std::fs::write(&password, SECRET).unwrap();
+    let guide = |power: &str| {
+        let mut command = Command::new(&partner.python);
+        command.args([
+            GUIDE,
+            "set",
+            &host,
+            "mill",
+            power,
+            "--minutes",
+            "9",
+            "--user",
+            USER,
+            "--password-file",
+        ]);
+        let output = command.arg(&password).current_dir(&site.folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    guide("16.5 kW");
+    eventually("the guide's partner is obeyed", seconds(20.0), || {
+        (sim.truth().fleet < 16_800.0 && refused(&site).is_none()).then_some(())
+    });
+    guide("none");
+    eventually("power returns again", seconds(40.0), || (sim.truth().fleet > 20_000.0).then_some(()));
     eventually("the way up is told to its end", seconds(60.0), || {
         names().iter().any(|name| name == "end_ramp_up").then_some(())
     });

@@ -72,7 +72,7 @@ async fn operator_sets_lists_and_clears_a_cap_and_the_measured_power_follows() {
     let words =
         shell.good(&["limit", "set", "maintenance", "--cap", "14 kW", "--miners", "--for", "2h"]).await;
     assert!(
-        words.starts_with("maintenance is in the books: the miners of pcc at most 14 kW, until 20"),
+        words.starts_with("maintenance is accepted: the miners of pcc at most 14 kW, until 20"),
         "{words}"
     );
     bench.eventually("the miners are below the cap", 60, || bench.fleet() < 14.0).await;
@@ -112,7 +112,7 @@ async fn operator_goes_by_the_socket_where_there_is_one_and_by_the_address_where
     let socket = format!("[web]\nsocket = \"{}\"\n", path.display());
     std::fs::write(shell.folder.join("site.toml"), nobody.replace("[web]\n", &socket)).unwrap();
     let words = shell.good(&["limit", "set", "now", "--cap", "12 kW", "--emergency"]).await;
-    assert!(words.starts_with("now is in the books: the import of pcc at most 12 kW"), "{words}");
+    assert!(words.starts_with("now is accepted: the import of pcc at most 12 kW"), "{words}");
     bench.until("it is in force", 60, |_| bench.cap() == Some(12.0)).await;
     shell.good(&["orders"]).await;
     // With an address on the command line it is the address that counts.
@@ -248,7 +248,7 @@ async fn operator_duplicate_is_no_news_and_the_end_comes_by_itself() {
     let shell = Shell::new(&bench, 34);
     shell.good(&["limit", "set", "a", "--cap", "20 kW"]).await;
     let words = shell.good(&["limit", "set", "a", "--cap", "20 kW"]).await;
-    assert!(words.starts_with("a was in the books already"), "{words}");
+    assert!(words.starts_with("a was accepted already"), "{words}");
     shell.good(&["limit", "set", "a", "--cap", "20 kW", "--for", "2s"]).await;
     bench.until("it holds", 60, |_| bench.cap() == Some(20.0)).await;
     bench.until("it ends by itself", 60, |_| bench.cap() != Some(20.0)).await;
@@ -478,7 +478,7 @@ async fn command_line_says_how_the_site_stands_and_what_changes() {
         shell.good(&set).await
     };
     let (tail, words) = tokio::join!(tail, order);
-    assert!(words.starts_with("hum is in the books"), "{words}");
+    assert!(words.starts_with("hum is accepted"), "{words}");
     assert_eq!(tail.code, 0, "{}", tail.err);
     let lines: Vec<serde_json::Value> = tail
         .out

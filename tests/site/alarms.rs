@@ -241,7 +241,7 @@ const KINDS: &[(Kind, &str, Bad, Severity, &str)] = &[
             world.status.sources = vec![SourceStatus { link: Some(link), ..source(SourceState::Limited) }];
         },
         Severity::Critical,
-        "more is drawn than utility allows, and it is told so: container draws 204.0 kW of 150.0 kW",
+        "more is drawn than utility allows, which has been reported to it: container draws 204.0 kW of 150.0 kW",
     ),
     (
         Kind::MinerStraggler,
