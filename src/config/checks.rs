@@ -456,6 +456,11 @@ fn starts(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
     }
     for ((at, limit), bound) in whole.limits.limits.iter().enumerate().zip(bounds) {
         let at_circuit = limit.circuit.0;
+        if let Some(bound) = bound
+            && rests_above(whole, at, limit, *bound)
+        {
+            continue;
+        }
         let (Some(bound), false) = (bound, hopeless.get(at).copied().unwrap_or(false)) else { continue };
         let Some((needs, lowest)) = least.get(at_circuit).copied().flatten() else { continue };
         let needs = needs + asleep.get(at_circuit).copied().unwrap_or_default();
@@ -473,6 +478,32 @@ fn starts(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
              or leave these miners out",
         );
     }
+}
+
+/// Whether what servers cannot be kept from drawing is more than a limit leaves, which is noted: below that nobody can be put.
+fn rests_above(whole: &Whole<'_, '_>, at: usize, limit: &Limit, bound: Watts) -> bool {
+    let safety = limit.class == LimitClass::Safety;
+    let below = |miner: &&Miner| upwards(whole, miner.circuit).any(|(id, _)| id == limit.circuit);
+    let (mut rest, mut stay) = (Watts::ZERO, 0_usize);
+    for miner in whole.miners.miners.iter().filter(below) {
+        // What protects people or wires stands before a contract.
+        let least = if safety && !miner.sleeps { miner.minimum() } else { miner.least() };
+        rest += least;
+        stay += usize::from(!miner.sleeps);
+    }
+    let Some(on) = circuit(whole, limit.circuit).filter(|_| stay > 0 && rest > bound) else { return false };
+    let words = format!(
+        "limit `{}` leaves {bound} on circuit `{}`, and no less than {rest} is drawn there: {stay} servers go no lower than their `minimum` or \
+         `contract`",
+        limit.name, on.name
+    );
+    let help = "raise the limit, agree on less with the tenants, give some of them a `pause` hook, or leave servers out";
+    if safety {
+        whole.report.error(span_of(whole, at), words, help);
+    } else {
+        whole.report.warn(span_of(whole, at), words, help);
+    }
+    true
 }
 
 /// Notes miners that nothing holds back.

@@ -157,3 +157,31 @@ fn a_meter_without_a_range_refuses_a_hundred_times_what_hangs_at_the_site() {
     assert_eq!(range.high, miners.max(Watts::whole(30_000)).scaled(100.0));
     assert_eq!(range.low, -range.high);
 }
+
+/// A hall of three servers that never draw less than 3 kW each, or 5 kW by contract, under a limit.
+fn hall_under(limit: &str, class: &str) -> String {
+    format!(
+        "[site]\nname = \"s\"\nmode = \"observe\"\n[circuits.pcc]\n[circuits.hall]\nparent = \"pcc\"\n[limits.all]\ncircuit = \"pcc\"\n\
+         miners = \"90 kW\"\n[limits.fuse]\ncircuit = \"hall\"\n{limit}\n[groups.gpu]\ndriver = \"zeusd\"\ncircuit = \"hall\"\n\
+         addresses = [\"127.0.0.1-127.0.0.3\"]\nminimum = \"3 kW\"\nmaximum = \"6 kW\"\nnameplate = \"6.5 kW\"\n{class}\n"
+    )
+}
+
+#[test]
+fn a_limit_below_what_servers_cannot_be_kept_from_drawing_is_told() {
+    let agreed = "class = \"guaranteed\"\ncontract = \"5 kW\"";
+    let read = |text: &str| {
+        let options = Options { secrets: Secrets::Skip, ..Options::default() };
+        config::parse(text, Path::new("site.toml"), &options).map_err(|errors| errors.to_string())
+    };
+    let words =
+        "limit `fuse` leaves 8.00 kW on circuit `hall`, and no less than 9.00 kW is drawn there: 3 servers";
+    let error = read(&hall_under("miners = \"8 kW\"\nclass = \"safety\"", agreed)).unwrap_err();
+    assert!(error.contains(words), "{error}");
+    // A contract gives way to what protects something, and to nothing else.
+    assert!(read(&hall_under("miners = \"10 kW\"\nclass = \"safety\"", agreed)).is_ok());
+    let said = warnings(&hall_under("miners = \"10 kW\"\nclass = \"contract\"", agreed));
+    assert!(said.iter().any(|said| said.contains("no less than 15.0 kW is drawn there")), "{said:#?}");
+    let said = warnings(&hall_under("miners = \"16 kW\"\nclass = \"contract\"", agreed));
+    assert!(!said.iter().any(|said| said.contains("is drawn there")), "{said:#?}");
+}
