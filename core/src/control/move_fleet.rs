@@ -191,7 +191,10 @@ pub(super) fn items<'a>(
                 .is_some_and(|since| since == Moment::START || now - since >= settings.min_sleep);
             let unhurried = track.raised_at.is_none_or(|raised| now - raised >= miner.cost.min_interval);
             let calm = now >= track.retry_at;
-            let could_wake = movable && !kept && track.state == MinerState::Asleep && calm;
+            // A pause that has not begun is called off as soon as nobody needs it.
+            let pausing = track.is_pausing(miner) && track.state == MinerState::Hashing;
+            let could_wake = movable && !kept && (track.state == MinerState::Asleep || pausing) && calm;
+            let rested = rested || pausing;
             let mut item = Item {
                 circuit: miner.circuit.0,
                 points,

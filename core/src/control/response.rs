@@ -390,6 +390,13 @@ impl Track {
         self.sent.map_or(Duration::ZERO, |sent| self.expected(miner, sent.from, sent.from_sleep, goal))
     }
 
+    /// Whether whoever works on it was told to pause it and has not said that it is paused.
+    pub(super) fn awaits_pause(&self, miner: &Miner, activity: Option<&Activity>) -> bool {
+        !miner.notice.is_zero()
+            && self.setpoint == Some(Target::Sleep)
+            && !matches!(activity, Some(Activity::Asleep))
+    }
+
     /// Takes in what the snapshot says of the miner and brings the estimates up to now.
     pub fn update(&mut self, miner: &Miner, settings: &Settings, input: &MinerInput, now: Moment) {
         self.dead = false;
@@ -420,11 +427,17 @@ impl Track {
         });
         let goal = self.settled(miner, self.setpoint);
         let stays = || self.stays(miner, fresh);
+        // Until its hook says that it is paused, a server is known to come down to its lowest cap, and no further.
+        let known = if self.awaits_pause(miner, fresh.map(|status| &status.value.activity)) {
+            goal.max(self.settled(miner, Some(Target::Power(miner.minimum()))))
+        } else {
+            goal
+        };
         self.draw = reading
             .is_none()
             .then(stays)
             .flatten()
-            .unwrap_or_else(|| self.estimate(miner, goal, reading, now));
+            .unwrap_or_else(|| self.estimate(miner, known, reading, now));
         self.said = reading.map_or(self.said, |(_, power)| power);
         if miner.class != LoadClass::Miner {
             self.peak.note(self.draw, now);

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::message::{write_most, write_power};
 use super::plan::{Told, binding};
 use crate::clock::Moment;
-use crate::control::frame::{Frame, circuit_power};
+use crate::control::frame::{Frame, circuit_power, fresh_status};
 use crate::control::signal::Wall;
 use crate::control::site::{CircuitId, Scope, Site, SourceId};
 use crate::control::snapshot::Target;
@@ -88,7 +88,9 @@ pub fn look(frame: &Frame, source: SourceId, circuit: CircuitId, scope: Scope, n
             // Where nothing but members hangs on it, its meter is their draw.
             let known = frame.site.circuits.get(circuit.0);
             let own = known.is_some_and(|known| known.dedicated && known.meter.is_some());
-            (if own { circuit_power(frame, circuit, now) } else { Some(decided.miners) }, decided.setpoint)
+            let measured =
+                if own { circuit_power(frame, circuit, now) } else { Some(said(frame, circuit, now)) };
+            (measured, decided.setpoint)
         }
     };
     let near = decided.setpoint.scaled(NEAR).max(NEAR_WATTS);
@@ -102,6 +104,18 @@ pub fn look(frame: &Frame, source: SourceId, circuit: CircuitId, scope: Scope, n
         setpoint: decided.setpoint,
         cap: caps.map(|order| order.active.cap).reduce(Watts::min),
     })
+}
+
+/// What the members at or below a circuit say that they draw; of one that does not say it, the most that it may draw.
+fn said(frame: &Frame, circuit: CircuitId, now: Moment) -> Watts {
+    let each = frame.site.miners.iter().zip(&frame.snapshot.miners).zip(&frame.decision.miners);
+    let below = each.filter(|((member, _), _)| frame.site.feeds(circuit, member.circuit));
+    below
+        .map(|((member, input), decided)| {
+            let read = fresh_status(input, now, member.silent_after);
+            read.and_then(|status| status.power.value()).unwrap_or(decided.counted)
+        })
+        .sum()
 }
 
 /// What of a feed does not change while it is configured.

@@ -131,6 +131,10 @@ impl Track {
             return MinerState::Straggler;
         }
         match activity {
+            // Who was told to pause works until it is said that it does not.
+            Some(Activity::Hashing | Activity::Unknown) if self.awaits_pause(miner, activity) => {
+                MinerState::Hashing
+            }
             _ if wanted_asleep => MinerState::Asleep,
             Some(Activity::Asleep) if self.setpoint.is_none() => MinerState::Asleep,
             Some(Activity::Starting | Activity::Asleep) => MinerState::Starting,

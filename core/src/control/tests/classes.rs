@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::plant::{Manner, Plant};
+use super::plant::{Manner, Plant, SimMiner};
 use super::quality::items;
 use crate::control::allocate::Level;
 use crate::control::allocate::optimum::{Hulls, solve};
@@ -780,4 +780,52 @@ fn a_cap_that_is_hardly_used_is_not_moved_up_and_down() {
     run(&mut plant, 60);
     // But for a rest that is not worth moving miners for.
     assert!(servers(&plant) > 0.97 * FULL, "a job that wants more has it: {} W", servers(&plant));
+}
+
+/// A hook that says `pausing` for much longer than its notice.
+#[test]
+fn work_that_is_being_paused_counts_as_running_until_its_hook_says_otherwise() {
+    let mut plant = Plant::new(hall_with_hooks(0), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    for server in plant.miners.iter_mut().take(2) {
+        server.pauses = Some(Duration::from_secs(80));
+        server.read_every = Duration::from_secs(10);
+    }
+    // With one of them paused, and the margin of a kilowatt.
+    plant.orders = vec![order(12_500, Urgency::Normal)];
+    for second in 0..70 {
+        let decision = plant.cycle();
+        let counted: f64 = decision.miners.iter().map(|it| it.draw.get()).sum();
+        assert!(
+            counted > plant.draw() - 100.0,
+            "{counted} W where {} W are drawn after {second} s",
+            plant.draw()
+        );
+        for (index, it) in decision.miners.iter().enumerate().take(2) {
+            assert!(it.state != MinerState::Asleep, "server {index} is said to sleep after {second} s");
+        }
+        if second > 5 {
+            assert!(plant.draw() < 12_200.0, "{} W after {second} s: the others stand in", plant.draw());
+        }
+    }
+    run(&mut plant, 60);
+    assert!(plant.draw() <= 11_600.0, "{} W", plant.draw());
+}
+
+#[test]
+fn a_pause_that_has_not_begun_is_called_off_when_nobody_needs_it_any_more() {
+    let mut plant = Plant::new(hall_with_hooks(0), 0.9, |_| -90e3);
+    run(&mut plant, 120);
+    for server in plant.miners.iter_mut().take(2) {
+        server.pauses = Some(Duration::from_secs(25));
+    }
+    plant.orders = vec![order(9_000, Urgency::Normal)];
+    let told = run(&mut plant, 4);
+    assert!(told.miners.iter().take(2).all(|it| it.setpoint == Some(Target::Sleep)), "{:?}", told.miners);
+    plant.orders.clear();
+    run(&mut plant, 12);
+    let resumed = |it: &SimMiner| it.target != Target::Sleep;
+    assert!(plant.miners.iter().take(2).all(resumed), "none is paused for nothing");
+    run(&mut plant, 60);
+    assert!(servers(&plant) > 0.98 * FULL, "{} W", servers(&plant));
 }

@@ -47,6 +47,8 @@ pub struct SimMiner {
     /// The answer that is on its way.
     answer: Option<Delivery>,
     pub uptime_from: Moment,
+    /// It is asked for a reading no more often than this.
+    pub read_every: Duration,
     /// It takes commands, and is not heard of otherwise.
     pub unread: bool,
     /// A part of it is dead: it says so, and neither what it draws nor its target. Commands are carried out by the rest of it.
@@ -57,6 +59,8 @@ pub struct SimMiner {
     pub ends_software: bool,
     /// True settled draw over target.
     pub error: f64,
+    /// Told to pause, it goes to its lowest cap at once and is paused only after so long, whatever its notice.
+    pub pauses: Option<Duration>,
     /// It cannot go lower than this while it runs, whatever it is told; and draws this asleep.
     pub floor: f64,
     pub asleep: f64,
@@ -147,6 +151,8 @@ impl Plant {
                     ends_software: false,
                     error: 1.0,
                     floor: 0.0,
+                    pauses: None,
+                    read_every: Duration::ZERO,
                     asleep: miner.sleep.get(),
                     demand: f64::INFINITY,
                     says: 1.0,
@@ -215,6 +221,10 @@ impl Plant {
             } else {
                 (miner.from + moved).min(miner.goal)
             };
+            if let Some(after) = miner.pauses.filter(|_| miner.target == Target::Sleep) {
+                let paused = self.now - miner.since >= after;
+                miner.draw = if paused { miner.asleep } else { miner.from.min(spec.minimum().get()) };
+            }
             miner.draw = miner.draw.min(miner.demand);
             if miner.waking && miner.draw > spec.minimum().get() * 0.9 {
                 miner.waking = false;
@@ -259,7 +269,8 @@ impl Plant {
             .iter()
             .zip(&self.site.miners)
             .map(|(miner, spec)| {
-                let asleep = miner.target == Target::Sleep;
+                let pausing = miner.pauses.is_some() && miner.reading.1 > miner.asleep * 1.1;
+                let asleep = miner.target == Target::Sleep && !pausing;
                 let activity = if miner.faulty {
                     Activity::Fault("GPU 3: lost".into())
                 } else if asleep {
@@ -359,6 +370,10 @@ impl Plant {
             }
             miner.waking |= miner.target == Target::Sleep && command.target != Target::Sleep;
             miner.waking &= command.target != Target::Sleep;
+            if miner.pauses.is_some() && (miner.target, command.target) == (Target::Sleep, Target::Sleep) {
+                // It is at it.
+                continue;
+            }
             miner.target = command.target;
             miner.from = miner.draw;
             miner.since = self.now;
@@ -398,7 +413,8 @@ impl Plant {
             }
             if tenth == 4 {
                 let told = |miner: &&mut SimMiner| {
-                    miner.manner != Manner::Silent && !miner.unread && miner.answer.is_none()
+                    let due = self.now - miner.reading.0 >= miner.read_every;
+                    miner.manner != Manner::Silent && !miner.unread && miner.answer.is_none() && due
                 };
                 for miner in self.miners.iter_mut().filter(told) {
                     miner.reading = (self.now, miner.averaged * miner.says);
