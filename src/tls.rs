@@ -196,7 +196,7 @@ impl ServerCertVerifier for Pinned {
         if found == self.fingerprint {
             return Ok(ServerCertVerified::assertion());
         }
-        Err(rustls::Error::General(format!("its certificate is not the pinned one but {found}")))
+        Err(rustls::Error::General(format!("not the pinned certificate: {found}")))
     }
 
     fn verify_tls12_signature(

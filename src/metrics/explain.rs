@@ -219,6 +219,11 @@ impl Teller<'_> {
                 format!("It sleeps and draws {draws}; {wanted}.")
             }
             MinerState::Asleep => format!("It sleeps as it was told to, and draws {draws}."),
+            MinerState::Straggler if follows_now(outcome) => format!(
+                "It did not do what it was told, and does now: {wanted}, and it draws {draws}. It counts with {} and is not raised before \
+                 it has followed for longer.",
+                said(outcome.counted)
+            ),
             MinerState::Straggler => format!(
                 "It does not do what it was told: {wanted}, and it draws {draws}. It counts with {}.",
                 said(outcome.counted)
@@ -327,5 +332,13 @@ impl Teller<'_> {
             all.push(format!("Learned: its draw begins to rise {start:.0} s after it is woken."));
         }
         all
+    }
+}
+
+/// Whether one that did not follow draws no more than it was told, as people read it.
+fn follows_now(outcome: &MinerDecision) -> bool {
+    match outcome.setpoint {
+        Some(Target::Power(told)) => outcome.draw <= told.max(outcome.settled).scaled(1.02),
+        Some(Target::Sleep) | None => false,
     }
 }

@@ -176,6 +176,21 @@ fn what_the_partner_signs_beside_the_targets_counts_more_than_what_anybody_write
     assert_eq!(list.sent, NOW.earlier(seconds(5)));
     let before = told(3, NOW, &with("iat", unix(NOW.earlier(seconds(9)))));
     assert_eq!(before, Err(Refused::Outdated));
+    // From when on and how long it counts.
+    for (id, name, at) in
+        [(4, "exp", NOW.earlier(seconds(1))), (5, "exp", NOW), (6, "nbf", NOW.later(seconds(90)))]
+    {
+        let refused = told(id, NOW, &with(name, unix(at))).unwrap_err();
+        assert!(
+            matches!(refused, Refused::Over(_) | Refused::Ahead(_)) && refused.missed(),
+            "{name}: {refused}"
+        );
+    }
+    let unread = told(7, NOW, &with("exp", json!("tomorrow")));
+    assert!(matches!(unread, Err(Refused::Content(_))), "{unread:?}");
+    for (id, name, at) in [(8, "exp", NOW.later(seconds(60))), (9, "nbf", NOW.earlier(seconds(5)))] {
+        assert!(told(id, NOW, &with(name, unix(at))).is_ok(), "{name}");
+    }
     // For whom it is.
     for (id, aud, ours) in [
         (10, json!("mill"), true),

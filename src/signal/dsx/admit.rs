@@ -17,6 +17,7 @@ use super::alert::{self, Alert, State};
 use super::jws::{JwsError, KeySet, Verified};
 use super::message::{
     Envelope, Fault, Sent, TARGET_SET, Target, Trace, agent_source, infra_source, partner_source, targets,
+    wrong,
 };
 use crate::control::signal::Wall;
 use crate::control::signal::book::MOST_WITHDRAWN;
@@ -61,6 +62,9 @@ pub enum Refused {
     /// Sent in the future.
     #[error("a message is refused: it will be sent in {} s by its own word; compare the clocks", .0.as_secs())]
     Ahead(Duration),
+    /// It was over before it came.
+    #[error("a message is refused: it has been over for {} s by its own word (`exp`)", .0.as_secs())]
+    Over(Duration),
     /// Its id was seen with another content, or is told again.
     #[error("a message is refused: its id {0} came before")]
     Replayed(String),
@@ -86,7 +90,7 @@ impl Refused {
             Self::Undated => Came::Undated,
             Self::Kind(_) => Came::Kind,
             Self::Source(_) => Came::Sender,
-            Self::Old(_) => Came::Old,
+            Self::Old(_) | Self::Over(_) => Came::Old,
             Self::Ahead(_) => Came::Ahead,
             Self::Replayed(_) => Came::Replayed,
             Self::Rewrapped => Came::Rewrapped,
@@ -100,6 +104,7 @@ impl Refused {
             Self::Content(_)
             | Self::Undated
             | Self::Old(_)
+            | Self::Over(_)
             | Self::Ahead(_)
             | Self::Replayed(_)
             | Self::Outdated => true,
@@ -339,9 +344,11 @@ impl Gate {
         }
         let sent = iat.unwrap_or(event.time);
         let said = read();
-        let late = match self.in_time(sent, now) {
+        let late = match self.in_time(sent, now).and_then(|()| signed.counts(now, self.oldest)) {
             Ok(()) => false,
-            Err(Refused::Old(_) | Refused::Outdated) if said.as_ref().is_ok_and(lasts) => true,
+            Err(Refused::Old(_) | Refused::Over(_) | Refused::Outdated) if said.as_ref().is_ok_and(lasts) => {
+                true
+            }
             Err(refused) => return Err(refused),
         };
         let said = said.map_err(Refused::Content)?;
@@ -381,9 +388,31 @@ impl<'v> Signed<'v> {
         claim.filter(|value| !value.is_null())
     }
 
-    /// When it was signed: seconds since 1970, as a number.
+    /// When it was signed.
     fn iat(&self) -> Option<Wall> {
-        let seconds = self.claim("iat")?.as_f64()?;
+        self.time("iat")
+    }
+
+    /// Whether it counts now, by the time from which (`nbf`, with what clocks may differ by) and to which (`exp`) it says that it does.
+    fn counts(&self, now: Wall, apart: Duration) -> Result<(), Refused> {
+        let read = |name: &'static str| match (self.claim(name), self.time(name)) {
+            (Some(given), None) => {
+                Err(Refused::Content(wrong(name, &given.to_string(), "seconds since 1970")))
+            }
+            (_, time) => Ok(time),
+        };
+        if let Some(exp) = read("exp")?.filter(|exp| *exp <= now) {
+            return Err(Refused::Over(now.since(exp)));
+        }
+        match read("nbf")?.map(|nbf| nbf.since(now)).filter(|ahead| *ahead > apart) {
+            Some(ahead) => Err(Refused::Ahead(ahead)),
+            None => Ok(()),
+        }
+    }
+
+    /// A time: seconds since 1970, as a number.
+    fn time(&self, name: &str) -> Option<Wall> {
+        let seconds = self.claim(name)?.as_f64()?;
         let since = Duration::try_from_secs_f64(seconds).ok()?;
         i64::try_from(since.as_millis()).ok().map(Wall::unix_millis)
     }

@@ -73,10 +73,14 @@ impl Track {
         let stuck = long_way && (power - from).abs() < way.abs() * MOVED;
         // Whoever said no and got there all the same follows, too.
         let follows = |sent: &Sent| sent.accepted || (sent.answered && arrived && !self.unanswered);
-        if long_way && !stuck && self.sent.as_ref().is_some_and(follows) {
-            self.proven = true;
+        // Under a cap that was lowered one that stands there has done what it was told, however short the way.
+        let capped = miner.response.caps && arrived && self.sent.is_some_and(|sent| sent.lowered);
+        if (long_way && !stuck || capped) && self.sent.as_ref().is_some_and(follows) {
+            self.proven |= long_way;
             self.deaf_until = None;
-            self.deaf_for = DEAF.0;
+            if long_way {
+                self.deaf_for = DEAF.0;
+            }
         }
         let long = taken > expected.mul_f64(3.0) + settings.straggler_grace;
         if stuck && (way < 0.0 || !long) {
