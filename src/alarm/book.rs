@@ -33,6 +33,8 @@ pub struct Found {
     pub quiet: bool,
     /// Whether a window is open in which the webhook is not called for it.
     pub muted: bool,
+    /// Whether another one tells of it together with others: it is not raised by itself, and one that was is not over for that.
+    pub covered: bool,
 }
 
 /// Who has said that they know.
@@ -209,6 +211,9 @@ impl Book {
                 None => {}
             }
             let key = (found.kind, found.subject.clone());
+            if found.covered && !matches!(self.open.get(&key), Some(Phase::Raised { .. })) {
+                continue;
+            }
             seen.push(key.clone());
             self.found(key, found, now, wall, &mut changes);
         }
@@ -387,7 +392,25 @@ mod tests {
             words: format!("{subject} is bad"),
             quiet: false,
             muted: false,
+            covered: false,
         }
+    }
+
+    #[test]
+    fn what_others_tell_of_is_not_raised_by_itself_and_is_not_over_for_that() {
+        let mut book = Book::default();
+        let silent =
+            |covered: bool| vec![Found { covered, ..found(Kind::MinerSilent, "a1", Severity::Warning) }];
+        assert_eq!(look(&mut book, silent(true), 0), []);
+        assert_eq!(look(&mut book, silent(true), 600), [], "somebody else tells of it");
+        look(&mut book, silent(false), 700);
+        let raised = look(&mut book, silent(false), 800);
+        assert_eq!(raised, [What::Raised]);
+        assert_eq!(look(&mut book, silent(true), 900), []);
+        assert_eq!(look(&mut book, silent(true), 9_000), [], "it is as silent as before");
+        look(&mut book, Vec::new(), 9_001);
+        let over = look(&mut book, Vec::new(), 9_900);
+        assert_eq!(over, [What::Cleared]);
     }
 
     fn lost() -> Vec<Found> {

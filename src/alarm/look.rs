@@ -160,7 +160,7 @@ impl Finds<'_> {
             let here = || circuit.is_some_and(|id| has(self.site, &muting.circuits, id));
             muting.kinds.contains(&kind) && (muting.circuits.is_empty() || here())
         });
-        self.all.push(Found { kind, subject: subject.into(), severity, words, quiet, muted });
+        self.all.push(Found { kind, subject: subject.into(), severity, words, quiet, muted, covered: false });
     }
 }
 
@@ -433,7 +433,7 @@ fn miners(view: &View<'_>, found: &mut Finds<'_>) {
     }
     let told = |circuit| site.up(circuit).any(|(id, _)| many.get(id.0) == Some(&true));
     for (miner, now) in site.miners.iter().zip(decisions) {
-        let Some(kind) = trouble(now.state).filter(|_| !told(miner.circuit)) else { continue };
+        let Some(kind) = trouble(now.state) else { continue };
         let name = miner.name.as_str();
         let words = match kind {
             Kind::MinerStraggler => format!("{name} {}", disobedience(now)),
@@ -444,6 +444,9 @@ fn miners(view: &View<'_>, found: &mut Finds<'_>) {
             _ => format!("{name} does not answer; it counts at {}", now.counted),
         };
         found.add(kind, name, Severity::Warning, Some(miner.circuit), words);
+        if told(miner.circuit) {
+            found.all.last_mut().into_iter().for_each(|found| found.covered = true);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The drivers, one file or folder for each vendor's API.
+//! The drivers, one file or folder for each vendor's API. How to add one: `docs/architecture.md`, "How to add".
 
 pub mod auradine;
 pub mod avalon;
