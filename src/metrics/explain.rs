@@ -338,7 +338,7 @@ impl Teller<'_> {
 /// Whether one that did not follow draws no more than it was told, as people read it.
 fn follows_now(outcome: &MinerDecision) -> bool {
     match outcome.setpoint {
-        Some(Target::Power(told)) => outcome.draw <= told.max(outcome.settled).scaled(1.02),
+        Some(Target::Power(told)) => outcome.counted <= told.max(outcome.settled).scaled(1.02),
         Some(Target::Sleep) | None => false,
     }
 }

@@ -21,7 +21,7 @@ mod servers;
 mod waiting;
 
 use servers::{break_contracts, cover, trim};
-use waiting::waiting;
+use waiting::{taken, waiting};
 
 /// Share of the fleet's nameplate that one rebalancing may move.
 const REBALANCE_SHARE: f64 = 0.05;
@@ -41,8 +41,6 @@ const SLACK: f64 = 0.5;
 const DIPS: f64 = 0.05;
 /// What has been there for less than this has not been there for long enough to wake anybody.
 const WATCHED: Duration = Duration::from_secs(10);
-/// What those that run take of the surplus within so many seconds nobody is woken for; what they take later the sun may have taken back.
-const SOON: f64 = 5.0;
 /// The longest time over which waking a miner for a better distribution may pay.
 const LONGEST_CALM: Duration = Duration::from_secs(7_200);
 /// What is left of the surplus is worth telling beyond this share of the nameplates, once it has lasted.
@@ -598,44 +596,6 @@ fn wake(
         }
     }
     waiting(state, items, circuits, terms, &wakes)
-}
-
-/// Per circuit, what the miners that run and those that start take, all budgets considered: of the surplus, which comes and goes, what
-/// they can within [`SOON`]; of what stays, all that they can.
-fn taken(items: &[Item<'_>], tree: &Tree, circuits: &[Headroom]) -> Vec<f64> {
-    let mut sums = vec![(0.0, 0.0); circuits.len()];
-    for item in items {
-        let (soon, at_last) = match item.level {
-            _ if !item.movable => (item.counted, item.counted),
-            Level::Sleep => (item.sleep, item.sleep),
-            Level::Power(_) if !item.steady => {
-                let starts = item.settled.max(item.base);
-                (starts, starts)
-            }
-            // What is idle under its cap takes no more when that is raised.
-            Level::Power(_) if item.idle() => (item.drawn, item.settled),
-            Level::Power(_) => {
-                let most = item.power_at(Level::Power(item.maximum())).max(item.settled);
-                (item.up_in(SOON).min(most), most)
-            }
-        };
-        if let Some(sum) = sums.get_mut(item.circuit) {
-            *sum = (sum.0 + soon, sum.1 + at_last);
-        }
-    }
-    for index in tree.deepest_first() {
-        let raise = circuits.get(index).map_or(f64::INFINITY, |circuit| circuit.raise.max(0.0));
-        let Some(own) = sums.get_mut(index) else { continue };
-        *own = (own.0.min(raise), own.1.min(raise));
-        let own = *own;
-        if let Some(sum) = tree.path(index).get(1).and_then(|&parent| sums.get_mut(parent)) {
-            *sum = (sum.0 + own.0, sum.1 + own.1);
-        }
-    }
-    sums.iter()
-        .zip(circuits)
-        .map(|(sum, circuit)| if circuit.follows_surplus() { sum.0 } else { sum.1 })
-        .collect()
 }
 
 /// What miners could take within all budgets and do not.

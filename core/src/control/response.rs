@@ -390,13 +390,6 @@ impl Track {
         self.sent.map_or(Duration::ZERO, |sent| self.expected(miner, sent.from, sent.from_sleep, goal))
     }
 
-    /// Whether whoever works on it was told to pause it and has not said that it is paused.
-    pub(super) fn awaits_pause(&self, miner: &Miner, activity: Option<&Activity>) -> bool {
-        !miner.notice.is_zero()
-            && self.setpoint == Some(Target::Sleep)
-            && !matches!(activity, Some(Activity::Asleep))
-    }
-
     /// Takes in what the snapshot says of the miner and brings the estimates up to now.
     pub fn update(&mut self, miner: &Miner, settings: &Settings, input: &MinerInput, now: Moment) {
         self.dead = false;
@@ -428,7 +421,7 @@ impl Track {
         let goal = self.settled(miner, self.setpoint);
         let stays = || self.stays(miner, fresh);
         // Until its hook says that it is paused, a server is known to come down to its lowest cap, and no further.
-        let known = if self.awaits_pause(miner, fresh.map(|status| &status.value.activity)) {
+        let known = if self.yet_to_pause(miner, fresh.map(|status| &status.value.activity)) {
             goal.max(self.settled(miner, Some(Target::Power(miner.minimum()))))
         } else {
             goal
@@ -680,16 +673,6 @@ impl Track {
             self.state,
             MinerState::Hashing | MinerState::Starting | MinerState::Asleep | MinerState::Fault
         ) && self.setpoint.is_some()
-    }
-
-    /// Whether it does not follow, and was not told to draw less since it did: it draws more than it was raised to, say, and has not
-    /// refused any lowering, so that one is worth a try before somebody else gives up more.
-    pub fn lowerable(&self, miner: &Miner) -> bool {
-        self.state == MinerState::Straggler
-            && self.setpoint.is_some()
-            && self.draw >= miner.minimum().get() * 0.5
-            && self.sent.is_some_and(|sent| sent.answered && !sent.lowered)
-            && !self.unanswered
     }
 
     fn note_delivery(&mut self, delivery: Option<&Delivery>, now: Moment) {

@@ -1,12 +1,16 @@
 //! Who is woken next, and what keeps them from starting.
 
-use crate::control::allocate::Item;
 use crate::control::allocate::track::{self, Terms, Wakes};
+use crate::control::allocate::{Item, Level};
 use crate::control::decision::{Held, Waiting};
 use crate::control::headroom::Headroom;
 use crate::control::site::MinerId;
 use crate::control::state::State;
+use crate::control::tree::Tree;
 use crate::units::Watts;
+
+/// What those that run take of the surplus within so many seconds nobody is woken for; what they take later the sun may have taken back.
+const SOON: f64 = 5.0;
 
 /// Who is woken next, and what it waits for; `None` where nobody can be.
 pub(super) fn waiting(
@@ -52,4 +56,42 @@ pub(super) fn waiting(
         there: Watts::saturating(there.max(0.0)),
         held,
     })
+}
+
+/// Per circuit, what the miners that run and those that start take, all budgets considered: of the surplus, which comes and goes, what
+/// they can within [`SOON`]; of what stays, all that they can.
+pub(super) fn taken(items: &[Item<'_>], tree: &Tree, circuits: &[Headroom]) -> Vec<f64> {
+    let mut sums = vec![(0.0, 0.0); circuits.len()];
+    for item in items {
+        let (soon, at_last) = match item.level {
+            _ if !item.movable => (item.counted, item.counted),
+            Level::Sleep => (item.sleep, item.sleep),
+            Level::Power(_) if !item.steady => {
+                let starts = item.settled.max(item.base);
+                (starts, starts)
+            }
+            // What is idle under its cap takes no more when that is raised.
+            Level::Power(_) if item.idle() => (item.drawn, item.settled),
+            Level::Power(_) => {
+                let most = item.power_at(Level::Power(item.maximum())).max(item.settled);
+                (item.up_in(SOON).min(most), most)
+            }
+        };
+        if let Some(sum) = sums.get_mut(item.circuit) {
+            *sum = (sum.0 + soon, sum.1 + at_last);
+        }
+    }
+    for index in tree.deepest_first() {
+        let raise = circuits.get(index).map_or(f64::INFINITY, |circuit| circuit.raise.max(0.0));
+        let Some(own) = sums.get_mut(index) else { continue };
+        *own = (own.0.min(raise), own.1.min(raise));
+        let own = *own;
+        if let Some(sum) = tree.path(index).get(1).and_then(|&parent| sums.get_mut(parent)) {
+            *sum = (sum.0 + own.0, sum.1 + own.1);
+        }
+    }
+    sums.iter()
+        .zip(circuits)
+        .map(|(sum, circuit)| if circuit.follows_surplus() { sum.0 } else { sum.1 })
+        .collect()
 }

@@ -132,7 +132,7 @@ impl Track {
         }
         match activity {
             // Who was told to pause works until it is said that it does not.
-            Some(Activity::Hashing | Activity::Unknown) if self.awaits_pause(miner, activity) => {
+            Some(Activity::Hashing | Activity::Unknown) if self.yet_to_pause(miner, activity) => {
                 MinerState::Hashing
             }
             _ if wanted_asleep => MinerState::Asleep,
@@ -141,6 +141,23 @@ impl Track {
             Some(Activity::Fault(_)) => MinerState::Fault,
             Some(Activity::Hashing | Activity::Unknown) | None => MinerState::Hashing,
         }
+    }
+
+    /// Whether it does not follow, and was not told to draw less since it did: it draws more than it was raised to, say, and has not
+    /// refused any lowering, so that one is worth a try before somebody else gives up more.
+    pub fn lowerable(&self, miner: &Miner) -> bool {
+        self.state == MinerState::Straggler
+            && self.setpoint.is_some()
+            && self.draw >= miner.minimum().get() * 0.5
+            && self.sent.is_some_and(|sent| sent.answered && !sent.lowered)
+            && !self.unanswered
+    }
+
+    /// Whether whoever works on it was told to pause it and has not said that it is paused.
+    pub(super) fn yet_to_pause(&self, miner: &Miner, activity: Option<&Activity>) -> bool {
+        !miner.notice.is_zero()
+            && self.setpoint == Some(Target::Sleep)
+            && !matches!(activity, Some(Activity::Asleep))
     }
 
     /// Whether a fault that it reports has not stopped it: a server with one dead processor of eight works on with the others, and can be

@@ -11,6 +11,7 @@ mod lead;
 mod losses;
 mod maintenance;
 mod orders;
+mod pausing;
 mod plant;
 mod points;
 mod properties;
