@@ -215,6 +215,7 @@ pub(super) fn items<'a>(
                 slack: if miner.class != LoadClass::Miner && steady { unseen * gain } else { 0.0 },
                 movable,
                 steady,
+                astray: lowerable,
                 held: kept,
                 raisable: movable
                     && !kept
@@ -298,6 +299,12 @@ pub(super) fn run(
         (item.raisable, item.wakeable) = (false, false);
     }
     hold(site, state, inputs, items, &mut orders);
+    for item in items.iter_mut().filter(|item| item.astray && item.movable) {
+        let path = state.tree.path(item.circuit);
+        let tight = |circuit: &Headroom| circuit.urgent.is_finite() && !circuit.follows_surplus();
+        item.movable = path.iter().any(|above| circuits.get(*above).is_some_and(tight));
+        item.base = if item.movable { item.base } else { item.counted };
+    }
     let mut sums = track::committed(items, &state.tree, count);
     shed(state, items, circuits, cycle, &terms, &mut sums, &mut changes);
     note(items, &changes, Cause::Shed, &mut orders);
