@@ -99,7 +99,6 @@ fn asleep(site: &Site) -> Vec<Item<'_>> {
             settled: sleep.get(),
             drawn: sleep.get(),
             counted: sleep.get(),
-            astray: false,
             held: false,
             slack: 0.0,
             movable: true,

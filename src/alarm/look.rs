@@ -9,7 +9,7 @@ use super::book::Found;
 use super::kind::{Kind, Severity};
 use super::window::Muting;
 use crate::clock::Moment;
-use crate::control::decision::{BreakerState, LimitValue, MinerState, Mode, Source};
+use crate::control::decision::{BreakerState, LimitValue, MinerDecision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, circuit_power, meter_input, meter_up};
 use crate::control::lead::Lead;
 use crate::control::signal::SourceState;
@@ -255,7 +255,12 @@ const fn of_class(class: LimitClass) -> Option<Severity> {
 
 fn circuits(view: &View<'_>, found: &mut Finds<'_>) {
     let (frame, site) = (view.frame, &view.frame.site);
-    let (nameplates, alone, resisting) = (site.nameplates(), alone(frame), resisting(frame));
+    let nameplates = site.nameplates();
+    // Somebody works on them and wants them left alone; they do not answer, or do not do what they were told.
+    let alone = beyond_least(frame, |id, _| hold_of(&frame.snapshot.holds, id) == Some(Hold::HandsOff));
+    let resisting = beyond_least(frame, |_, now| {
+        matches!(trouble(now.state), Some(Kind::MinerStraggler | Kind::MinerSilent))
+    });
     for (index, (circuit, now)) in site.circuits.iter().zip(&frame.decision.circuits).enumerate() {
         let (id, name) = (CircuitId(index), circuit.name.as_str());
         let slack = nameplates.get(index).copied().unwrap_or(Watts::ZERO).scaled(OVER_NAMEPLATE);
@@ -321,21 +326,10 @@ fn stopped(frame: &Frame, id: CircuitId, name: &str) -> Option<String> {
     }
 }
 
-/// Of each circuit, what those miners at or below it draw beyond their least whom somebody works on and wants left alone.
-fn alone(frame: &Frame) -> Vec<Watts> {
+/// Of each circuit, what those miners at or below it draw beyond their least of whom this holds.
+fn beyond_least(frame: &Frame, of: impl Fn(MinerId, &MinerDecision) -> bool) -> Vec<Watts> {
     frame.site.sums(|id, miner| {
-        let left = hold_of(&frame.snapshot.holds, id) == Some(Hold::HandsOff);
-        let decided = frame.decision.miners.get(id.0).filter(|_| left);
-        decided.map_or(Watts::ZERO, |now| (now.counted - miner.least()).at_least_zero())
-    })
-}
-
-/// Of each circuit, what those miners at or below it draw beyond their least that do not answer or do not do what they were told.
-fn resisting(frame: &Frame) -> Vec<Watts> {
-    frame.site.sums(|id, miner| {
-        let resists =
-            |state| matches!(state, MinerState::Straggler | MinerState::Unanswered | MinerState::Unreachable);
-        let decided = frame.decision.miners.get(id.0).filter(|now| resists(now.state));
+        let decided = frame.decision.miners.get(id.0).filter(|now| of(id, now));
         decided.map_or(Watts::ZERO, |now| (now.counted - miner.least()).at_least_zero())
     })
 }

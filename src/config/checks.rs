@@ -439,13 +439,15 @@ fn starts(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
     let count = whole.circuits.circuits.len();
     // The least that any miner at or below each circuit needs beyond its sleep, the least it runs at, and all asleep.
     let mut least: Vec<Option<(Watts, Watts)>> = vec![None; count];
-    let mut asleep = vec![Watts::ZERO; count];
+    let mut rests = vec![Rest::default(); count];
     for miner in &whole.miners.miners {
         let wakes = miner.actuator != Actuator::Fixed && miner.sleeps;
         let needs = start_draw(miner) - miner.sleep;
         for (id, _) in upwards(whole, miner.circuit) {
-            if let Some(sum) = asleep.get_mut(id.0) {
-                *sum += miner.least();
+            if let Some(rest) = rests.get_mut(id.0) {
+                rest.agreed += miner.least();
+                rest.bare += if miner.sleeps { miner.sleep } else { miner.minimum() };
+                rest.stay += usize::from(!miner.sleeps);
             }
             if let Some(least) = least.get_mut(id.0).filter(|_| wakes) {
                 let lowest = miner.minimum();
@@ -456,14 +458,15 @@ fn starts(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
     }
     for ((at, limit), bound) in whole.limits.limits.iter().enumerate().zip(bounds) {
         let at_circuit = limit.circuit.0;
+        let rest = rests.get(at_circuit).copied().unwrap_or_default();
         if let Some(bound) = bound
-            && rests_above(whole, at, limit, *bound)
+            && rests_above(whole, at, limit, *bound, rest)
         {
             continue;
         }
         let (Some(bound), false) = (bound, hopeless.get(at).copied().unwrap_or(false)) else { continue };
         let Some((needs, lowest)) = least.get(at_circuit).copied().flatten() else { continue };
-        let needs = needs + asleep.get(at_circuit).copied().unwrap_or_default();
+        let needs = needs + rest.agreed;
         // What cannot even run has been refused.
         let (true, Some(on)) = (needs > *bound && lowest <= *bound, circuit(whole, limit.circuit)) else {
             continue;
@@ -480,17 +483,22 @@ fn starts(whole: &Whole<'_, '_>, bounds: &[Option<Watts>], hopeless: &[bool]) {
     }
 }
 
+/// What is drawn at or below a circuit by members that are as low as they go.
+#[derive(Clone, Copy, Default)]
+struct Rest {
+    /// With what was agreed with tenants.
+    agreed: Watts,
+    /// Without.
+    bare: Watts,
+    /// How many of them do not sleep.
+    stay: usize,
+}
+
 /// Whether what servers cannot be kept from drawing is more than a limit leaves, which is noted: below that nobody can be put.
-fn rests_above(whole: &Whole<'_, '_>, at: usize, limit: &Limit, bound: Watts) -> bool {
+fn rests_above(whole: &Whole<'_, '_>, at: usize, limit: &Limit, bound: Watts, of: Rest) -> bool {
     let safety = limit.class == LimitClass::Safety;
-    let below = |miner: &&Miner| upwards(whole, miner.circuit).any(|(id, _)| id == limit.circuit);
-    let (mut rest, mut stay) = (Watts::ZERO, 0_usize);
-    for miner in whole.miners.miners.iter().filter(below) {
-        // What protects people or wires stands before a contract.
-        let least = if safety && !miner.sleeps { miner.minimum() } else { miner.least() };
-        rest += least;
-        stay += usize::from(!miner.sleeps);
-    }
+    // What protects people or wires stands before a contract.
+    let (rest, stay) = (if safety { of.bare } else { of.agreed }, of.stay);
     let Some(on) = circuit(whole, limit.circuit).filter(|_| stay > 0 && rest > bound) else { return false };
     let words = format!(
         "limit `{}` leaves {bound} on circuit `{}`, and no less than {rest} is drawn there: {stay} servers go no lower than their `minimum` or \

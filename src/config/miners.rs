@@ -545,6 +545,8 @@ struct Collector {
     /// Hosts of miners: which is the first there, where it stands, and whether somebody has written its port.
     hosts: BTreeMap<String, (usize, Span, bool)>,
     macs: BTreeMap<Mac, Span>,
+    /// Pause hooks that are not told which server is meant: whose each is, and whether it was noted that it is another one's, too.
+    hooks: BTreeMap<String, (String, bool)>,
     /// Hosts used twice, at different ports: as of the addresses.
     neighbours: BTreeMap<(Span, Span), (String, usize)>,
     /// Addresses used twice: (place, earlier place) with the first of them and how many there are.
@@ -582,13 +584,6 @@ impl Collector {
             let own = template.own_port.filter(|_| at.value.count() == 1);
             at.value.hosts().map(move |host| (Host { port: host.port.or(own), ..host }, at.span))
         });
-        if count > 1 && template.pause.as_ref().is_some_and(|pause| !pause.tells_servers_apart()) {
-            report.error(
-                name.span,
-                format!("the {count} servers of group `{}` have one pause hook, which is not told which of them is meant", name.value),
-                "write {name} where the address names the server: url = \"http://127.0.0.1:9000/pause/{name}\"",
-            );
-        }
         for (index, (host, span)) in hosts.enumerate() {
             self.add(format!("{}-{:0width$}", name.value, index + 1), host, span, template, origin, report);
         }
@@ -624,6 +619,7 @@ impl Collector {
                 "members of a group are named GROUP-001 and so on; rename one of them",
             );
         }
+        self.tell_apart(&name, template, origin, report);
         certificate::must_be_known(
             &name,
             span,
@@ -664,6 +660,22 @@ impl Collector {
         self.result.tenants.push(template.tenant.clone());
         self.result.miners.push(Miner { name, ..template.miner.clone() });
         self.result.origin.push(origin);
+    }
+
+    /// Notes a hook of several servers that is not told which of them is meant, once.
+    fn tell_apart(&mut self, name: &str, template: &Template, origin: usize, report: &Report<'_>) {
+        let Some(url) = template.pause.as_deref().and_then(Pause::shared) else { return };
+        let Some((first, told)) = self.hooks.get_mut(url.as_str()) else {
+            self.hooks.insert(url.as_str().to_owned(), (name.to_owned(), false));
+            return;
+        };
+        if let Some(origin) = self.result.origins.get(origin).filter(|_| !std::mem::replace(told, true)) {
+            report.error(
+                origin.span,
+                format!("`{first}` and `{name}` have one pause hook, which is not told which of them is meant"),
+                "write {name} where the address names the server: url = \"http://127.0.0.1:9000/pause/{name}\"",
+            );
+        }
     }
 
     /// Notes a host that has another miner at another port. Where both ports are written, somebody knows what they do: behind

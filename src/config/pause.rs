@@ -255,10 +255,21 @@ mod tests {
             parse(&text, Path::new("site.toml"), &Options::default()).map_err(|errors| errors.to_string())
         };
         let error = group("http://127.0.0.1:9000/pause").unwrap_err();
-        assert!(error.contains("the 3 servers of group `gpu` have one pause hook"), "{error}");
+        assert_eq!(error.matches("`gpu-001` and `gpu-002` have one pause hook").count(), 1, "{error}");
+        assert_eq!(error.matches("have one pause hook").count(), 1, "{error}");
         for url in ["http://127.0.0.1:9000/pause/{name}", "http://127.0.0.1:9000/pause?of={name}"] {
             assert!(group(url).is_ok(), "{url}");
         }
+        // Two that are written one by one are no other case.
+        let one = |name: &str, port: u16| {
+            format!(
+                "[miners.{name}]\ndriver = \"zeusd\"\ncircuit = \"pcc\"\naddress = \"127.0.0.1:{port}\"\nminimum = \"1 kW\"\nmaximum = \"2 kW\"\n\
+                 nameplate = \"2.2 kW\"\nclass = \"interruptible\"\npause = {{ url = \"http://127.0.0.1:9000/pause\" }}\n"
+            )
+        };
+        let text = format!("{HEAD}{}{}", one("a", 1), one("b", 2));
+        let error = parse(&text, Path::new("site.toml"), &Options::default()).unwrap_err().to_string();
+        assert!(error.contains("`a` and `b` have one pause hook"), "{error}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::control::decision::{Cause, MinerDecision, MinerState, Mode, Source};
 use crate::control::frame::{Frame, fresh_status};
 use crate::control::lead::Lead;
 use crate::control::learned::Learned;
+use crate::control::response::near;
 use crate::control::signal::Wall;
 use crate::control::site::{Actuator, Miner, MinerId};
 use crate::control::snapshot::{Activity, Contact, Hold, MinerInput, Outcome, Target};
@@ -113,6 +114,13 @@ struct Teller<'t> {
 }
 
 impl Teller<'_> {
+    /// Whether one that did not follow counts with no more than it was told now.
+    fn follows_now(&self) -> bool {
+        let counted = self.outcome.counted;
+        let at_most = |told: Watts| counted <= told || near(self.miner, counted.get(), told.get());
+        matches!(self.outcome.setpoint, Some(Target::Power(told)) if at_most(told))
+    }
+
     fn ago(&self, at: Moment) -> String {
         let ago = self.now.since(at);
         let wall = self.here.now.earlier(ago);
@@ -219,7 +227,7 @@ impl Teller<'_> {
                 format!("It sleeps and draws {draws}; {wanted}.")
             }
             MinerState::Asleep => format!("It sleeps as it was told to, and draws {draws}."),
-            MinerState::Straggler if follows_now(outcome) => format!(
+            MinerState::Straggler if self.follows_now() => format!(
                 "It did not do what it was told, and does now: {wanted}, and it draws {draws}. It counts with {} and is not raised before \
                  it has followed for longer.",
                 said(outcome.counted)
@@ -332,13 +340,5 @@ impl Teller<'_> {
             all.push(format!("Learned: its draw begins to rise {start:.0} s after it is woken."));
         }
         all
-    }
-}
-
-/// Whether one that did not follow draws no more than it was told, as people read it.
-fn follows_now(outcome: &MinerDecision) -> bool {
-    match outcome.setpoint {
-        Some(Target::Power(told)) => outcome.counted <= told.max(outcome.settled).scaled(1.02),
-        Some(Target::Sleep) | None => false,
     }
 }

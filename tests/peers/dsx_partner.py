@@ -14,9 +14,12 @@ import base64
 import datetime
 import json
 import os
-import subprocess
 import sys
 import uuid
+
+# This file runs as a program, so that the name is free for the one of the guide.
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/guide"))
+from dsx_partner import coded, jwk, openssl  # noqa: E402
 
 PARTNER = "acme-energy"
 # Who says it, where and with what quality of service.
@@ -25,14 +28,6 @@ SAID = {
     "alert": ("dsx-flex-agent", "maxlps", "powerbreach", 2, "grid.powerbreach.alert.v1", "powerbreach"),
     "state": ("dsx-flex-agent", "maxlps", "powerstate/status", 1, "grid.powerstate.status.v1", "powerstate"),
 }
-
-
-def openssl(*arguments):
-    return subprocess.run(["openssl", *arguments], check=True, capture_output=True).stdout
-
-
-def coded(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def decoded(text):
@@ -51,8 +46,7 @@ def keys(folder):
 
 def publish(folder, name, kid):
     """Puts a key set with one public key in the place of the one before."""
-    modulus = openssl("rsa", "-in", os.path.join(folder, name), "-noout", "-modulus").decode().strip().split("=")[1]
-    key = {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": coded(bytes.fromhex(modulus)), "e": "AQAB"}
+    key = jwk(os.path.join(folder, name), kid)
     path = os.path.join(folder, "partner-jwks.json")
     with open(path + ".new", "w", encoding="utf-8") as file:
         json.dump({"keys": [key]}, file)

@@ -21,7 +21,7 @@ mod servers;
 mod waiting;
 
 use servers::{break_contracts, cover, trim};
-use waiting::{taken, waiting};
+use waiting::{bases, taken, waiting};
 
 /// Share of the fleet's nameplate that one rebalancing may move.
 const REBALANCE_SHARE: f64 = 0.05;
@@ -215,7 +215,6 @@ pub(super) fn items<'a>(
                 slack: if miner.class != LoadClass::Miner && steady { unseen * gain } else { 0.0 },
                 movable,
                 steady,
-                astray: lowerable,
                 held: kept,
                 raisable: movable
                     && !kept
@@ -299,7 +298,11 @@ pub(super) fn run(
         (item.raisable, item.wakeable) = (false, false);
     }
     hold(site, state, inputs, items, &mut orders);
-    for item in items.iter_mut().filter(|item| item.astray && item.movable) {
+    for (item, track) in items.iter_mut().zip(&state.tracks) {
+        // Who draws more than it was raised to is likely to come down by itself: for the surplus it is left alone.
+        if !item.movable || track.movable() {
+            continue;
+        }
         let path = state.tree.path(item.circuit);
         let tight = |circuit: &Headroom| circuit.urgent.is_finite() && !circuit.follows_surplus();
         item.movable = path.iter().any(|above| circuits.get(*above).is_some_and(tight));
@@ -578,7 +581,7 @@ fn wake(
     let mut wakes = Wakes {
         sustained,
         usual,
-        bases: track::bases(items, &state.tree, count),
+        bases: bases(items, &state.tree, count),
         taken: taken(items, &state.tree, circuits),
         pace: vec![rate - state.wake_debt; count],
         left_over: Vec::new(),

@@ -267,7 +267,7 @@ impl Hook {
 }
 
 /// The address for one server: `{name}` in it stands for its name. A parser writes the braces of a path as `%7B` and `%7D`.
-fn addressed(url: &Url, name: &str) -> Url {
+pub(super) fn addressed(url: &Url, name: &str) -> Url {
     let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     let text = url.as_str().replace("%7Bname%7D", &name).replace("{name}", &name);
     text.parse().unwrap_or_else(|_| url.clone())

@@ -64,11 +64,12 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Whether the hook is told which server is meant, so that one serves several. A program always is: its environment says it.
-    pub fn tells_servers_apart(&self) -> bool {
+    /// The address of a hook that is not told which server is meant, so that it serves one alone; `None` of any other. A program is told by
+    /// its environment.
+    pub fn shared(&self) -> Option<&Url> {
         match &self.way {
-            Way::Http { url, .. } => url.as_str().contains("%7Bname%7D") || url.as_str().contains("{name}"),
-            Way::Command(_) => true,
+            Way::Http { url, .. } => (hook::addressed(url, "a") == *url).then_some(url),
+            Way::Command(_) => None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::miner::reply::mend;
 use crate::units::{Hashrate, Watts};
 
 /// Longest text that is taken over from a miner into an error or a log line, in characters.
-const WORDS: usize = 120;
+const WORDS: usize = 160;
 /// No miner draws more, in watts; a larger number is nonsense. The largest on the market draw about 12 kW.
 pub const MOST_WATTS: f64 = 100e3;
 /// No miner hashes faster, in hashes a second; a larger number is nonsense, or in another unit than its name says.
@@ -177,14 +177,14 @@ pub fn words(text: &str, secrets: &[&str]) -> String {
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         clean = clean.replace(secret, "[secret]");
     }
-    let line: String = clean
-        .chars()
-        .map(|character| match crate::line::shown(character) {
-            '\u{fffd}' => ' ',
-            shown => shown,
-        })
-        .take(WORDS)
-        .collect();
+    let shown = clean.chars().map(|character| match crate::line::shown(character) {
+        '\u{fffd}' => ' ',
+        shown => shown,
+    });
+    let mut line: String = shown.take(WORDS).collect();
+    if clean.chars().nth(WORDS).is_some() {
+        line.push('…');
+    }
     let line = line.trim();
     if line.is_empty() { "no reason given".to_owned() } else { line.to_owned() }
 }
@@ -297,7 +297,9 @@ mod tests {
         let text = format!("bad\n\u{7}token abc123 {}", "x".repeat(10_000));
         let words = words(&text, &["abc123", ""]);
         assert!(words.starts_with("bad  token [secret] x"));
-        assert!(words.chars().count() <= WORDS);
+        assert!(words.chars().count() <= WORDS + 1 && words.ends_with('…'), "what is cut says so");
+        let pinned = format!("unexpected error: not the pinned certificate: sha256:{}", "0a".repeat(32));
+        assert_eq!(super::words(&pinned, &[]), pinned);
         assert_eq!(super::words(" \n", &[]), "no reason given");
     }
 

@@ -374,6 +374,7 @@ impl Worker {
             Urgency::Normal => patience,
         };
         let (endpoint, limit) = (self.spec.endpoint.clone(), self.spec.timeout);
+        let name = Arc::clone(&self.spec.name);
         let work = async {
             if trust.must_ask() {
                 let told = tokio::time::timeout(asking, driver.identify()).await;
@@ -393,7 +394,11 @@ impl Worker {
             () = async {
                 cancel.cancelled().await;
                 tokio::time::sleep(GRACE).await;
-            } => Some(None),
+                tracing::warn!(
+                    miner = &*name,
+                    "its answer to the last command is waited for no longer: it may be carried out or not"
+                );
+            } => None,
         };
         self.trust = trust;
         drop(turn);

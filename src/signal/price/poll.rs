@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::control::signal::Wall;
 use crate::fetch::{self, Answer, Bounds, FetchError};
 use crate::secret::Secret;
+use crate::signal::openadr::time;
 
 /// Longest wait for a whole answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
@@ -170,9 +171,9 @@ fn number(value: &Value) -> Option<f64> {
 /// A moment as documents write it.
 fn moment(value: &Value) -> Option<Wall> {
     if let Value::String(text) = value
-        && let Ok(at) = text.trim().parse::<jiff::Timestamp>()
+        && let Some(at) = time::moment(text)
     {
-        return Some(Wall::unix_millis(at.as_millisecond()));
+        return Some(at);
     }
     let number = number(value)?;
     let millis = if number.abs() > MOST_SECONDS { number } else { number * 1e3 };

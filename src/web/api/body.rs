@@ -1,6 +1,5 @@
 //! What a client writes: the JSON bodies, read key by key, so that every mistake is told with its place and what to do.
 
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -11,6 +10,7 @@ use crate::control::signal::{Ask, Basis, Urgency, Wall};
 use crate::control::site::Scope;
 use crate::line::is_line;
 pub(super) use crate::line::shorten;
+use crate::signal::openadr::time;
 use crate::units::Watts;
 
 /// The largest body, in bytes.
@@ -414,15 +414,13 @@ impl Keys {
     /// A point in time (RFC 3339).
     fn instant(&mut self, key: &'static str) -> Result<Option<Wall>, Wrong> {
         let Some(text) = self.text(key, LONGEST_NAME)? else { return Ok(None) };
-        jiff::Timestamp::from_str(&text).map(|at| Some(Wall::unix_millis(at.as_millisecond()))).map_err(
-            |_| {
-                Wrong::new(
-                    format!("`{key}` is no point in time: \"{}\"", shorten(&text)),
-                    "write date, time and offset as in RFC 3339, like \"2026-07-01T18:00:00+05:00\" or \
-                     \"2026-07-01T13:00:00Z\"",
-                )
-            },
-        )
+        time::moment(&text).map(Some).ok_or_else(|| {
+            Wrong::new(
+                format!("`{key}` is no point in time: \"{}\"", shorten(&text)),
+                "write date, time and offset as in RFC 3339, like \"2026-07-01T18:00:00+05:00\" or \
+                 \"2026-07-01T13:00:00Z\"",
+            )
+        })
     }
 
     fn end(&mut self) -> Result<End, Wrong> {
@@ -519,6 +517,8 @@ mod tests {
         assert_eq!((body.circuit.as_deref(), body.scope), (Some("pcc"), Some(Scope::Miners)));
         assert_eq!(body.from, Some(Wall::unix_millis(1_782_910_800_000)));
         assert_eq!(body.sent_at, Some(Wall::unix_millis(1_782_910_799_500)));
+        // As programs write "for ever".
+        assert!(read(r#"{"cap": "1 kW", "valid_until": "9999-12-31T23:59:59Z"}"#).is_ok());
         assert_eq!(body.end, End::After(Duration::from_secs(7_200)));
         assert_eq!((body.revision, body.priority), (Some(7), Some(0)));
         assert_eq!(body.basis, Basis::Mean(Duration::from_secs(900)));

@@ -72,8 +72,6 @@ pub struct Item<'a> {
     /// Whether it runs at its level, or sleeps. One that starts, or has restarted by itself, draws what it draws until
     /// it is there: `settled` is then what must be counted for it, and sleep is the only way to lower it.
     pub steady: bool,
-    /// Whether it draws more than it was raised to: for the surplus it is left alone, since it is likely to come down by itself.
-    pub astray: bool,
     /// Whether it is kept asleep because somebody works on it.
     pub held: bool,
     /// Whether its power may be raised now.

@@ -475,7 +475,8 @@ pub struct Wakes {
     pub sustained: Vec<f64>,
     /// What has been there in the same time on the mean: what one more is worth goes by that, and short dips cost little of it.
     pub usual: Vec<f64>,
-    /// What those that run or start do not leave to whoever of a class is woken now ([`bases`]).
+    /// What those that run or start do not leave to whoever of a class is woken now, for each class of those that sleep: what they
+    /// cannot be kept from drawing ([`Item::base`]), and all that is drawn by whoever makes no room for that class.
     pub bases: BTreeMap<LoadClass, Vec<f64>>,
     /// What those that run or start take of it, all budgets considered: soon, where it is surplus, and else at last.
     pub taken: Vec<f64>,
@@ -490,26 +491,6 @@ impl Wakes {
     pub fn base(&self, item: &Item<'_>, circuit: usize) -> f64 {
         self.bases.get(&item.class).and_then(|bases| bases.get(circuit)).copied().unwrap_or(0.0)
     }
-}
-
-/// Per circuit and class of those that sleep, what those that run or start do not leave to one of that class that is woken: what they
-/// cannot be kept from drawing ([`Item::base`]), and all that is drawn by whoever makes no room for that class.
-pub fn bases(items: &[Item<'_>], tree: &Tree, circuits: usize) -> BTreeMap<LoadClass, Vec<f64>> {
-    let asleep = items.iter().filter(|item| item.level == Level::Sleep && item.movable);
-    let mut all: BTreeMap<LoadClass, Vec<f64>> =
-        asleep.map(|item| (item.class, vec![0.0; circuits])).collect();
-    for (class, bases) in &mut all {
-        for item in items {
-            let stays = item.class > *class && item.movable && item.level != Level::Sleep;
-            let base = if stays { item.base.max(item.settled) } else { item.base };
-            bases.get_mut(item.circuit).into_iter().for_each(|sum| *sum += base);
-        }
-        let own = std::mem::replace(bases, vec![0.0; circuits]);
-        for (circuit, base) in own.into_iter().enumerate() {
-            tree.add(bases, CircuitId(circuit), base);
-        }
-    }
-    all
 }
 
 /// Whose turn it is to be woken: by class, whether it is favoured, what it brings for each watt, and by lot.

@@ -1,10 +1,13 @@
 //! Who is woken next, and what keeps them from starting.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::per_circuit;
 use crate::control::allocate::track::{self, Terms, Wakes};
 use crate::control::allocate::{Item, Level};
 use crate::control::decision::{Held, Waiting};
 use crate::control::headroom::Headroom;
-use crate::control::site::MinerId;
+use crate::control::site::{LoadClass, MinerId};
 use crate::control::state::State;
 use crate::control::tree::Tree;
 use crate::units::Watts;
@@ -56,6 +59,19 @@ pub(super) fn waiting(
         there: Watts::saturating(there.max(0.0)),
         held,
     })
+}
+
+/// What [`Wakes::bases`] holds.
+pub(super) fn bases(items: &[Item<'_>], tree: &Tree, circuits: usize) -> BTreeMap<LoadClass, Vec<f64>> {
+    let asleep = items.iter().filter(|item| item.level == Level::Sleep && item.movable);
+    let classes: BTreeSet<LoadClass> = asleep.map(|item| item.class).collect();
+    let base = |class: LoadClass| {
+        move |item: &Item<'_>| {
+            let stays = item.class > class && item.movable && item.level != Level::Sleep;
+            if stays { item.base.max(item.settled) } else { item.base }
+        }
+    };
+    classes.into_iter().map(|class| (class, per_circuit(items, tree, circuits, base(class)))).collect()
 }
 
 /// Per circuit, what the miners that run and those that start take, all budgets considered: of the surplus, which comes and goes, what

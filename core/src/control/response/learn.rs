@@ -75,10 +75,11 @@ impl Track {
         let follows = |sent: &Sent| sent.accepted || (sent.answered && arrived && !self.unanswered);
         // Under a cap that was lowered one that stands there has done what it was told, however short the way.
         let capped = miner.response.caps && arrived && self.sent.is_some_and(|sent| sent.lowered);
-        if (long_way && !stuck || capped) && self.sent.as_ref().is_some_and(follows) {
-            self.proven |= long_way;
+        let far = long_way && !stuck;
+        if (far || capped) && self.sent.as_ref().is_some_and(follows) {
             self.deaf_until = None;
-            if long_way {
+            if far {
+                self.proven = true;
                 self.deaf_for = DEAF.0;
             }
         }

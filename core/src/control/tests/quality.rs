@@ -29,7 +29,6 @@ pub fn items(miners: &[Miner]) -> Vec<Item<'_>> {
             counted: miner.sleep.get(),
             slack: 0.0,
             movable: true,
-            astray: false,
             held: false,
             steady: true,
             raisable: true,
